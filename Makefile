@@ -1,0 +1,47 @@
+# Two commands do everything on a machine that has only Python and make: `make run` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+.PHONY: help run test check format unit bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[all]"
+	@touch $@ $(VENV)/.run
+
+run: $(VENV)/.run ## train on the embedded digits, fine-tune at twice the resolution, evaluate, predict
+	$(BIN)/vit train digits
+	$(BIN)/vit finetune --res 32 --recipe digits_finetune
+	$(BIN)/vit eval runs/latest
+	$(BIN)/python scripts/write_digits.py runs/digits
+	$(BIN)/vit predict runs/latest runs/digits --top 3
+
+test: $(VENV)/.dev ## run all tests that need no GPU
+	$(PYTEST) tests
+
+check: $(VENV)/.dev ## format, lint, types, architecture, unit tests; under a minute
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
+	$(PYTEST) tests/test_architecture.py tests/unit -m "not slow"
+
+format: $(VENV)/.dev ## format and mend what ruff can
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --fix --quiet .
+
+bench: $(VENV)/.dev ## compare the shipped loop with timm's on this machine
+	$(BIN)/python scripts/bench_main.py
+
+clean: ## remove caches and the virtual environment, never runs
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,0 +1,154 @@
+"""DESIGN's rules, kept by a test: who may import whom, who alone may know what, and how long things may be."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "vit_cli"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# A place may import from places of a lower level only, never from its neighbours on the same level.
+LEVELS = {
+    "errors": 0,
+    "section": 0,
+    "models": 1,
+    "data": 1,
+    "augment": 1,
+    "optim": 1,
+    "metrics": 1,
+    "device": 1,
+    "dist": 1,
+    "checkpoint": 1,
+    "recipe": 2,
+    "evaluate": 3,
+    "train": 4,
+    "inspect": 5,
+    "export": 5,
+    "report": 6,
+    "cli": 7,
+}
+# dist.py chooses this process's device; both stand outside the braces of DESIGN, section 2.
+NEIGHBOURS = {("dist", "device")}
+
+# Who alone may import what.
+ONLY = {
+    "yaml": {"recipe"},
+    "rich": {"cli"},
+    "typer": {"cli"},
+    "torch.distributed": {"dist"},
+    "safetensors": {"checkpoint"},
+    "matplotlib": {"report", "inspect"},
+}
+FORBIDDEN = {"timm", "pickle", "click"}
+BAD_NAMES = {"utils", "helpers", "common", "manager", "handler", "engine", "misc"}
+
+MOST_LINES, MOST_FUNCTION_LINES, MOST_ARGUMENTS, MOST_NESTING = 300, 60, 7, 3
+# Limits that were raised, each with the reason.
+LONGER_FUNCTIONS = {
+    (
+        "vit_cli/train/wire.py",
+        "wire",
+    ): 95,  # the one list of all parts, read from top to bottom; parting it would hide the order
+}
+NESTING = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def place_of(path: Path) -> str:
+    """The package, or the module directly under vit_cli, that a file belongs to."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def nesting(node: ast.AST, depth: int = 0) -> int:
+    """The deepest block inside `node`; an elif is no deeper than its if, and an inner function starts anew."""
+    deepest = depth
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            continue
+        is_elif = (
+            isinstance(node, ast.If) and isinstance(child, ast.If) and child in node.orelse and len(node.orelse) == 1
+        )
+        deeper = isinstance(child, NESTING) and not is_elif
+        deepest = max(deepest, nesting(child, depth + deeper))
+    return deepest
+
+
+def test_every_place_is_known() -> None:
+    places = {place_of(path) for path in FILES} - {"__init__", "__main__"}
+    assert places <= LEVELS.keys()
+    assert len(FILES) > 50
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_imports_go_one_way(path: Path) -> None:
+    here = place_of(path)
+    if here in ("__init__", "__main__"):
+        return
+    for module in imports(ast.parse(path.read_text())):
+        parts = module.split(".")
+        if parts[0] != "vit_cli" or len(parts) < 2 or parts[1] not in LEVELS or parts[1] == here:
+            continue
+        there = parts[1]
+        assert LEVELS[there] < LEVELS[here] or (here, there) in NEIGHBOURS, f"{here} must not import {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_only_their_places_know_certain_libraries(path: Path) -> None:
+    for module in imports(ast.parse(path.read_text())):
+        assert module.split(".")[0] not in FORBIDDEN, f"{module} is not for vit_cli"
+        for library, places in ONLY.items():
+            if module == library or module.startswith(library + "."):
+                assert place_of(path) in places, f"only {places} may import {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_only_checkpoint_loads_tensors_and_always_safely(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "torch.load",
+            "torch.save",
+            "np.load",
+            "numpy.load",
+        ):
+            assert place_of(path) == "checkpoint"
+            if ast.unparse(node.func) == "torch.load":
+                flags = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+                assert flags.get("weights_only") == "True"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_files_and_functions_stay_small(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= MOST_LINES
+    assert not BAD_NAMES & set(path.relative_to(PACKAGE).with_suffix("").parts)
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "a module starts with one line that says what it is"
+    for function in functions(tree):
+        lines = function.end_lineno - function.lineno + 1
+        assert lines <= LONGER_FUNCTIONS.get((name(path), function.name), MOST_FUNCTION_LINES), function.name
+        assert nesting(function) <= MOST_NESTING, function.name
+        arguments = function.args.posonlyargs + function.args.args + function.args.kwonlyargs
+        count = len([argument for argument in arguments if argument.arg not in ("self", "cls")])
+        if function.name != "__init__" and place_of(path) != "cli":
+            assert count <= MOST_ARGUMENTS, function.name

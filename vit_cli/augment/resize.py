@@ -1,0 +1,60 @@
+"""Resizing and cropping of uint8 images (3, h, w) on the CPU, with antialiasing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from vit_cli.section import Grid
+
+Interpolation = Literal["bilinear", "bicubic"]
+ResizeMode = Literal["short", "squash"]
+CropShare = Annotated[float, Field(gt=0, le=1)]
+MODES = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
+LONGEST = 4
+"""How many times longer than needed a side may get before a stretched image is trimmed."""
+
+
+def resize(image: Tensor, size: Grid, interpolation: Interpolation) -> Tensor:
+    """Stretch an image to (3, size.rows, size.columns); an image of that size is returned as it is."""
+    return F.resize_image(image, list(size), MODES[interpolation], antialias=True)
+
+
+def crop_centre(image: Tensor, size: Grid) -> Tensor:
+    """Cut the middle out of an image that is at least as large as `size`; the result is a view."""
+    h, w = image.shape[-2:]
+    top, left = round((h - size.rows) / 2), round((w - size.columns) / 2)
+    return image[:, top : top + size.rows, left : left + size.columns]
+
+
+def cover(image: Tensor, size: Grid, interpolation: Interpolation) -> Tensor:
+    """Resize with one factor for both sides, to the smallest image that covers `size`.
+
+    For a square this is a resize of the short side; as there, the other side is rounded down. A very long image
+    (1x5000, say) loses its ends first: they would not survive a crop, and stretched they would fill the memory.
+    """
+    image = trim(image, size)
+    h, w = image.shape[-2:]
+    if size.rows * w >= size.columns * h:
+        target = Grid(size.rows, max(size.columns, size.rows * w // h))
+    else:
+        target = Grid(max(size.rows, size.columns * h // w), size.columns)
+    return resize(image, target, interpolation)
+
+
+def trim(image: Tensor, size: Grid) -> Tensor:
+    """Keep the middle of an image that is more than `LONGEST` times as long as the shape of `size` asks for."""
+    h, w = image.shape[-2:]
+    rows = LONGEST * max(1, -(-w * size.rows // size.columns))
+    columns = LONGEST * max(1, -(-h * size.columns // size.rows))
+    # An even number goes, half of it from each end, so that the middle stays where it was.
+    return crop_centre(image, Grid(h - 2 * (max(0, h - rows) // 2), w - 2 * (max(0, w - columns) // 2)))
+
+
+def cover_share(res: Grid, crop: float) -> Grid:
+    """Give the size of which a crop of `res` is the share `crop` of each side: 256x256 for 224x224 and 0.875."""
+    return Grid(round(res.rows / crop), round(res.columns / crop))

@@ -1,0 +1,61 @@
+"""What `train`, `finetune` and `resume` have in common: run, write the report, say where everything is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vit_cli.cli.console import make_progress, show_json, show_note, show_result
+
+if TYPE_CHECKING:
+    from vit_cli.recipe.load import Loaded
+    from vit_cli.train.start import Outcome
+
+
+def run_and_finish(
+    loaded: Loaded,
+    *,
+    out: Path | None,
+    name: str | None,
+    overwrite: bool,
+    devices: str,
+    time: str | None,
+    dry_run: bool,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Train what was loaded, on as many processes as asked for, and finish the run folder."""
+    from vit_cli.dist import launch_processes
+    from vit_cli.train.start import Options, start_run, try_run
+    from vit_cli.train.stop import read_time
+
+    seconds = read_time(time) if time else None
+    launch_processes(devices)
+    progress = make_progress(quiet, verbose)
+    options = Options(out=out, name=name, overwrite=overwrite, devices=devices, seconds=seconds)
+    if dry_run:
+        facts = try_run(loaded, options, progress)
+        if json:
+            show_json(facts)
+        return
+    finish(start_run(loaded, options, progress), json=json, quiet=quiet)
+
+
+def finish(outcome: Outcome, *, json: bool, quiet: bool) -> None:
+    """Judge the best weights as they were saved, write the report, and say what to do next."""
+    run, state = outcome.run, outcome.state
+    if not run.world.is_first:
+        return
+    from vit_cli.report.finish import report_run
+
+    report_run(run)
+    if json:
+        show_json(run.folder.read_json("summary.json"))
+        return
+    if quiet:
+        return
+    minutes, seconds = divmod(round(state.seconds), 60)
+    show_result(f"best top-1 {state.best_top1:.2f} % at step {state.best_step}; trained for {minutes}m{seconds:02d}s")
+    show_result(f"run folder: {run.folder.path}")
+    show_note("next:  vit eval runs/latest   vit predict runs/latest IMAGES   vit finetune --res R")

@@ -1,0 +1,68 @@
+"""The flags that several verbs share, each declared once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RUNNING, OUTPUT = "Running", "Output"
+
+
+def remember_debug(wanted: bool) -> bool:
+    """Let `main` show tracebacks."""
+    if wanted:
+        os.environ["VIT_DEBUG"] = "1"
+    return wanted
+
+
+Recipe = Annotated[str, typer.Argument(help="A shipped recipe's name (vit recipe list) or a path.", show_default=False)]
+Changes = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, e.g. optim.lr=3e-4.", show_default=False),
+]
+Tokens = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[FROM] [KEY=VALUE]...",
+        help="What to start from: run folder, checkpoint or model folder (the latest run if left out); then changes to the recipe.",
+        show_default=False,
+    ),
+]
+Model = Annotated[Path, typer.Argument(help="A checkpoint, a run folder or a model folder.", show_default=False)]
+Out = Annotated[Path | None, typer.Option("--out", help="The run folder; new or empty.", rich_help_panel=OUTPUT)]
+Name = Annotated[
+    str | None, typer.Option("--name", help="The run's name, in place of the recipe's.", rich_help_panel=OUTPUT)
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Allow an --out that is not empty.", rich_help_panel=OUTPUT)
+]
+Devices = Annotated[
+    str,
+    typer.Option("--devices", help="auto, cpu, a number of processes, or GPUs such as 0,1.", rich_help_panel=RUNNING),
+]
+Time = Annotated[
+    str | None, typer.Option("--time", help="Save and stop after e.g. 90m or 2h.", rich_help_panel=RUNNING)
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", "-n", help="Show plan, parameters, FLOPs and memory, make one step, stop.", rich_help_panel=RUNNING
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=OUTPUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.", rich_help_panel=OUTPUT)]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show lines with the time.", rich_help_panel=OUTPUT)]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", help="Show the traceback of an error.", callback=remember_debug, rich_help_panel=OUTPUT),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Class folders, a folder with train/ and val/, or parquet files.", show_default=False),
+]
+Res = Annotated[
+    int | None, typer.Option("--res", min=1, help="Resolution in pixels; positions are stretched.", show_default=False)
+]

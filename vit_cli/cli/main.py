@@ -1,0 +1,79 @@
+"""`vit`: all verbs, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+import vit_cli
+from vit_cli.cli import env, evaluate, finetune, predict, recipe, resume, train
+from vit_cli.cli.console import show_error, show_result
+from vit_cli.errors import VitError
+
+TRAIN, USE, RECIPES = "Train", "Use", "Recipes and machine"
+
+app = typer.Typer(
+    name="vit",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train Vision Transformers from YAML recipes, fine-tune them at a higher resolution, evaluate and ship them.",
+    epilog="Start with: vit train digits",
+)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        show_result(f"vit {vit_cli.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Hold the options of `vit` itself; its help is the app's."""
+
+
+app.command("train", rich_help_panel=TRAIN, epilog="Example: vit train digits optim.lr=2e-3")(train.train)
+app.command("finetune", rich_help_panel=TRAIN, epilog="Example: vit finetune runs/latest --res 384 --data photos")(
+    finetune.finetune
+)
+app.command("resume", rich_help_panel=TRAIN, epilog="Example: vit resume runs/latest")(resume.resume)
+app.command("eval", rich_help_panel=USE, epilog="Example: vit eval runs/latest --per-class")(evaluate.evaluate)
+app.command("predict", rich_help_panel=USE, epilog="Example: vit predict runs/latest photos/*.jpg --top 3")(
+    predict.predict
+)
+app.add_typer(recipe.app, name="recipe", rich_help_panel=RECIPES)
+app.command("env", rich_help_panel=RECIPES, epilog="Example: vit env --json")(env.env)
+
+
+def main() -> None:
+    """Run the command line and leave with the exit code that the README lists."""
+    try:
+        app()
+    except VitError as error:
+        if os.environ.get("VIT_DEBUG"):
+            traceback.print_exc()
+        show_error(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("VIT_DEBUG"):
+            raise
+        show_error(
+            VitError(
+                f"this is a bug in vit: {type(error).__name__}: {error}",
+                "The same command with --debug shows where; please report it.",
+            )
+        )
+        sys.exit(1)

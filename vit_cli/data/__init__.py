@@ -1,0 +1,1 @@
+"""Readers, sample order, decoding and batches."""

@@ -1,0 +1,190 @@
+"""Small data sets, decoded once and kept in memory that all workers share; and evaluation batches, made once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vit_cli.data.decode import BadImage, size_of
+from vit_cli.data.loader import Batch, EvalBatches, read_pixels
+from vit_cli.data.samples import Content, Pixels, Samples, View
+from vit_cli.errors import DataError
+
+CacheMode = Literal["auto", "none", "ram"]
+BUDGET = 1_000_000_000
+"""Bytes that a cache may take by itself, and at most a quarter of the free memory."""
+CHUNK = 256
+"""Images that a thread decodes at a time."""
+PROBES = 64
+"""Images whose headers are read to estimate the size of all."""
+
+
+class Cached:
+    """Samples whose decoded pixels lie in one block of shared memory; those that could not be decoded are read anew."""
+
+    def __init__(self, base: Samples, pixels: Tensor, shapes: NDArray[np.int64]) -> None:
+        self.base = base
+        self.pixels = pixels
+        self.shapes = shapes
+        self.starts = np.concatenate([[0], np.cumsum(3 * shapes.prod(axis=1))])
+        self.labels = base.labels
+        self.classes = base.classes
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def read(self, index: int) -> Content:
+        """Give the pixels (h, w, 3); the file, if it was broken."""
+        height, width = self.shapes[index].tolist()
+        if not height:
+            return self.base.read(index)
+        flat = self.pixels[self.starts[index] : self.starts[index + 1]].numpy()
+        image: NDArray[np.uint8] = flat.reshape(3, height, width).transpose(1, 2, 0)
+        return image
+
+    def name(self, index: int) -> str:
+        """Give what `base` gives."""
+        return self.base.name(index)
+
+    def key(self, index: int) -> str:
+        """Give what `base` gives."""
+        return self.base.key(index)
+
+
+def cached(samples: Samples, mode: CacheMode, max_pixels: int, processes: int = 1) -> Samples:
+    """Decode all images into memory, if `mode` is "ram", or "auto" and they are estimated to fit the budget.
+
+    `processes` on this machine share the budget. Raises DataError if "ram" asks for more memory than there is.
+    """
+    if mode == "none" or in_memory(samples):
+        return samples
+    free = min(free_memory(), free_shared_memory()) // processes
+    room = free if mode == "ram" else min(BUDGET, free // 4)
+    needed = estimate(samples, max_pixels)
+    if needed <= room:
+        full = decode_all(samples, max_pixels, room)
+        if full is not None:
+            return full
+    if mode == "ram":
+        raise DataError(
+            f"data.cache: ram needs about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free",
+            "set data.cache to none, or give the container more shared memory (--shm-size)",
+        )
+    return samples
+
+
+def in_memory(samples: Samples) -> bool:
+    """Tell whether the pixels are in memory anyway."""
+    while isinstance(samples, View):
+        samples = samples.base
+    return isinstance(samples, Pixels | Cached)
+
+
+def estimate(samples: Samples, max_pixels: int) -> int:
+    """Estimate the bytes of all images, decoded, from some that are spread evenly over them."""
+    sizes = []
+    for index in np.unique(np.linspace(0, len(samples) - 1, PROBES, dtype=np.int64)):
+        try:
+            content = samples.read(int(index))
+            sizes.append(size_of(content, max_pixels) if isinstance(content, bytes) else content[..., 0].size)
+        except (OSError, BadImage):
+            continue
+    return int(3 * np.mean(sizes) * len(samples)) if sizes else 0
+
+
+def decode_all(samples: Samples, max_pixels: int, room: int) -> Cached | None:
+    """Decode all images with several threads; None if they turn out not to fit into `room` bytes."""
+
+    def decode_chunk(start: int) -> tuple[Tensor, NDArray[np.int64]]:
+        rows = range(start, min(start + CHUNK, len(samples)))
+        images = [decode_or_none(samples, row, max_pixels) for row in rows]
+        shapes = np.array([(0, 0) if image is None else image.shape[1:] for image in images], dtype=np.int64)
+        flat = [image.flatten() for image in images if image is not None]
+        return torch.cat(flat) if flat else torch.empty(0, dtype=torch.uint8), shapes
+
+    chunks: list[Tensor] = []
+    shapes: list[NDArray[np.int64]] = []
+    total = 0
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for chunk, chunk_shapes in pool.map(decode_chunk, range(0, len(samples), CHUNK)):
+            chunks.append(chunk)
+            shapes.append(chunk_shapes)
+            total += len(chunk)
+            if total > room:
+                pool.shutdown(cancel_futures=True)
+                return None
+    pixels = torch.empty(total, dtype=torch.uint8).share_memory_()
+    at = total
+    while chunks:  # from the back, so that each chunk's memory is free before the next is copied
+        chunk = chunks.pop()
+        pixels[at - len(chunk) : at] = chunk
+        at -= len(chunk)
+    return Cached(samples, pixels, np.concatenate(shapes))
+
+
+def decode_or_none(samples: Samples, index: int, max_pixels: int) -> Tensor | None:
+    """Decode an image, or not, if it is broken."""
+    try:
+        return read_pixels(samples, index, max_pixels)
+    except BadImage:
+        return None
+
+
+def free_memory() -> int:
+    """Count the bytes that are free on this machine, and within the limit of this container."""
+    free = 4 * BUDGET
+    if "SC_AVPHYS_PAGES" in os.sysconf_names:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    meminfo = Path("/proc/meminfo")  # there, memory that only caches files counts as free
+    if meminfo.exists():
+        kilobytes = dict(line.split(":") for line in meminfo.read_text().splitlines())
+        free = int(kilobytes["MemAvailable"].split()[0]) * 1024
+    group = Path("/sys/fs/cgroup")
+    if (group / "memory.max").exists() and (limit := (group / "memory.max").read_text().strip()) != "max":
+        free = min(free, int(limit) - int((group / "memory.current").read_text()))
+    return max(free, 0)
+
+
+def free_shared_memory() -> int:
+    """Count the bytes that processes can still share; containers often have 64 MB in all."""
+    shared = Path("/dev/shm")
+    return shutil.disk_usage(shared).free if shared.is_dir() else free_memory()
+
+
+class RememberedBatches:
+    """Evaluation batches that are made once and kept, if all of them fit into `budget` bytes; else made each time."""
+
+    def __init__(self, batches: EvalBatches, budget: int | None = None) -> None:
+        self.batches = batches
+        self.budget = min(BUDGET, free_memory() // 4) if budget is None else budget
+        self.kept: list[Batch] = []
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.kept:
+            yield from self.kept
+            return
+        kept: list[Batch] = []
+        for batch in self.batches:
+            if batch.images.nbytes * len(self.batches) <= self.budget:
+                kept.append(own(batch))
+            yield batch
+        if len(kept) == len(self.batches):
+            self.kept = kept
+
+
+def own(batch: Batch) -> Batch:
+    """Copy a batch out of the memory that it came in from a worker, of which a process can hold few pieces."""
+    copy = Batch(batch.images.clone(), batch.labels.clone(), batch.indices.clone(), batch.epochs.clone(), batch.bad)
+    return copy.pin_memory() if batch.images.is_pinned() else copy

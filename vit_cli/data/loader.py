@@ -1,0 +1,266 @@
+"""Batches of training and evaluation, the same for any number of workers and processes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from vit_cli.data.bad import Bad
+from vit_cli.data.decode import MAX_PIXELS, BadImage, one_line, to_pixels
+from vit_cli.data.keys import derive
+from vit_cli.data.order import Draws, Order
+from vit_cli.data.samples import Samples
+from vit_cli.errors import DataError
+
+Transform = Callable[[Tensor], Tensor]
+"""(3, h, w) uint8 -> (3, H, W) uint8; random only through torch's default generator on the CPU."""
+WAITS = (0.1, 0.5)
+"""Seconds to wait before a file that could not be read is tried again; missing and forbidden files are not."""
+ATTEMPTS = 20
+"""So many images in a row may be broken before the search for a readable one is given up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images (b, 3, H, W) uint8 and labels (b,) int64; for training also what was drawn, and which images were broken.
+
+    `indices` and `epochs` are (b,) int64 on the CPU: the draw of each position, also where its image was replaced.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+    epochs: Tensor
+    bad: tuple[Bad, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> Batch:
+        """Move images and labels, without waiting for it if they are pinned."""
+        images = self.images.to(device, non_blocking=True)
+        return Batch(images, self.labels.to(device, non_blocking=True), self.indices, self.epochs, self.bad)
+
+    def pin_memory(self) -> Batch:
+        """Move images and labels into memory that a GPU can fetch from by itself (called by DataLoader)."""
+        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.indices, self.epochs, self.bad)
+
+
+class TrainBatches:
+    """The batches of `steps`, as seen by process `rank` of `size`; iterate once for the whole run.
+
+    The transform of an image runs with torch's generator seeded by (seed, epoch key, index) alone. A broken image is
+    replaced by another, drawn by the same key and the number of the attempt, and reported in `bad`. Raises DataError.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        order: Order,
+        transform: Transform,
+        *,
+        steps: range,
+        rank: int = 0,
+        size: int = 1,
+        workers: int = 0,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.samples = samples
+        self.order = order
+        self.transform = transform
+        self.steps = steps
+        self.start = rank * order.batch_size // size
+        self.stop = (rank + 1) * order.batch_size // size
+        self.workers = workers
+        self.max_pixels = max_pixels
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return make_batches(self.make, self.steps, self.workers)
+
+    def make(self, step: int) -> Batch:
+        """Make this process's part of the batch of a step."""
+        draws = self.order.draws(step, self.start, self.stop)
+        images: list[Tensor] = []
+        rows: list[int] = []
+        bad: list[Bad] = []
+        with torch.random.fork_rng(devices=[]):
+            for epoch, index in zip(draws.epochs.tolist(), draws.indices.tolist(), strict=True):
+                pixels, row = self.find(epoch, index, bad)
+                torch.default_generator.manual_seed(derive("augment", self.order.seed, epoch, index))
+                images.append(self.transform(pixels))
+                rows.append(row)
+        return assemble(self.samples, images, rows, draws, bad)
+
+    def find(self, epoch: int, index: int, bad: list[Bad]) -> tuple[Tensor, int]:
+        """Give the pixels of image `index`, or of another in its place, and which it was; add broken ones to `bad`."""
+        row = index
+        for attempt in range(ATTEMPTS):
+            try:
+                return read_pixels(self.samples, row, self.max_pixels), row
+            except BadImage as error:
+                bad.append(Bad(row, self.samples.name(row), error.reason))
+            row = derive("replace", self.order.seed, epoch, index, attempt) % len(self.samples)
+        raise DataError(
+            f"{ATTEMPTS} training images drawn in a row are broken; the last is {bad[-1].path} ({bad[-1].reason})",
+            "check that data.train names the right place",
+        )
+
+
+class EvalBatches:
+    """All images once and in order, in batches of `batch_size`; process `rank` of `size` makes every size-th batch.
+
+    The last batch may be short. Raises DataError, naming the file, if an image is broken.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        transform: Transform,
+        *,
+        batch_size: int,
+        rank: int = 0,
+        size: int = 1,
+        workers: int = 0,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.samples = samples
+        self.transform = transform
+        self.batch_size = batch_size
+        self.numbers = range(rank, -(-len(samples) // batch_size), size)
+        self.workers = workers
+        self.max_pixels = max_pixels
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return make_batches(self.make, self.numbers, self.workers)
+
+    def make(self, number: int) -> Batch:
+        """Make one batch."""
+        start = number * self.batch_size
+        rows = range(start, min(start + self.batch_size, len(self.samples)))
+        images = [self.transform(self.pixels(row)) for row in rows]
+        indices = np.arange(rows.start, rows.stop)
+        return assemble(self.samples, images, rows, Draws(indices, np.zeros_like(indices), indices))
+
+    def pixels(self, row: int) -> Tensor:
+        """Read one image: (3, h, w)."""
+        try:
+            return read_pixels(self.samples, row, self.max_pixels)
+        except BadImage as error:
+            raise DataError(
+                f"{self.samples.name(row)} can't be evaluated: {error.reason}",
+                "mend or remove it; evaluation leaves no image out by itself",
+            ) from error
+
+
+def read_pixels(samples: Samples, index: int, max_pixels: int) -> Tensor:
+    """Read and decode an image: (3, h, w) uint8. Raises BadImage, after trying a failing disk again."""
+    for wait in (*WAITS, None):
+        try:
+            return to_pixels(samples.read(index), max_pixels)
+        except OSError as error:
+            if wait is None or isinstance(error, FileNotFoundError | PermissionError):
+                raise BadImage(f"unreadable: {error.strerror or one_line(error)}") from error
+            time.sleep(wait)
+    raise AssertionError("the last wait is None")
+
+
+def assemble(
+    samples: Samples,
+    images: Sequence[Tensor],
+    rows: Sequence[int],
+    draws: Draws,
+    bad: Sequence[Bad] = (),
+) -> Batch:
+    """Put images together; `rows` are those shown, which differ from those drawn where one was broken."""
+    labels = torch.from_numpy(samples.labels[np.asarray(rows, dtype=np.int64)])
+    return Batch(
+        torch.stack(list(images)), labels, torch.from_numpy(draws.indices), torch.from_numpy(draws.epochs), tuple(bad)
+    )
+
+
+class Made(Dataset[Any]):
+    """What a worker runs: gives batch `number`, or the error of data that stopped it, which then travels whole."""
+
+    def __init__(self, make: Callable[[int], Batch]) -> None:
+        self.make = make
+
+    def __getitem__(self, number: int) -> Batch | DataError:
+        try:
+            return self.make(number)
+        except DataError as error:
+            return error
+
+
+def make_batches(make: Callable[[int], Batch], numbers: range, workers: int) -> Iterator[Batch]:
+    """Give `make(number)` for all numbers, in order, made ahead by so many processes (0: by this one, when asked).
+
+    Each batch is made by one worker as a whole; DataLoader keeps the order and has torch use one thread in a worker.
+    """
+    batches = start(Made(make), numbers, workers)
+    while True:
+        try:
+            item = next(batches, None)
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise DataError(
+                f"a process that loads images died: {one_line(error)}",
+                "most often memory ran out: lower data.workers, or give the container more shared memory (--shm-size)",
+            ) from error
+        if item is None:
+            return
+        if isinstance(item, DataError):
+            raise item
+        yield item
+
+
+def start(made: Made, numbers: range, workers: int) -> Iterator[Any]:
+    """Start the workers, without warnings about their number, and without the signal handler that DataLoader installs.
+
+    The handler would raise the death of a worker in the midst of whatever the main process does, such as an update of
+    the weights; without it, `next` finds out within seconds.
+    """
+    handled = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGCHLD) if handled else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loader: DataLoader[Any] = DataLoader(
+            made,
+            batch_size=None,
+            sampler=numbers,
+            num_workers=workers,
+            collate_fn=as_it_is,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=ignore_interrupts,
+            generator=torch.Generator(),  # else DataLoader draws from the caller's
+        )
+        batches = iter(loader)
+    if before is not None:
+        signal.signal(signal.SIGCHLD, before)
+    return batches
+
+
+def as_it_is(batch: Any) -> Any:
+    """Leave a batch alone: it was put together where it was made."""
+    return batch
+
+
+def ignore_interrupts(_worker: int) -> None:
+    """Let Ctrl-C reach the main process alone, which finishes its step and saves."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

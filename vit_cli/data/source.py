@@ -1,0 +1,63 @@
+"""The sources that a recipe can name, and which of them fits a path."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from vit_cli.data.digits import Digits
+from vit_cli.data.folder import TRAIN_NAMES, VAL_NAMES, Folder
+from vit_cli.data.hf import HuggingFace
+from vit_cli.data.samples import listed
+from vit_cli.data.synthetic import Synthetic
+from vit_cli.data.torchvision_sets import Torchvision
+from vit_cli.errors import DataError
+
+Source = Annotated[Folder | Digits | HuggingFace | Torchvision | Synthetic, Field(discriminator="name")]
+
+Plain = dict[str, Any]
+
+
+def source_from_path(path: Path) -> tuple[Plain, Plain | None]:
+    """Give the sections for `--data PATH`, of training and of validation (None: no images of its own).
+
+    Understands class folders, a folder of split folders, parquet files named after their split, and a single parquet
+    file. Raises DataError if the path is none of these, or has a training split without anything to validate on.
+    """
+    path = path.expanduser().absolute()
+    if path.is_file() and path.suffix == ".parquet":
+        return parquet(path.parent, glob.escape(path.name)), None
+    if not path.is_dir():
+        raise DataError(f"{path} is {'no folder and no parquet file' if path.exists() else 'not there'}")
+    for place in (path, path / "data"):
+        if any(place.glob("*.parquet")):
+            return parquet_splits(place)
+    folders = {entry.name.lower(): entry.name for entry in sorted(path.iterdir()) if entry.is_dir()}
+    train = next((folders[name] for name in TRAIN_NAMES if name in folders), None)
+    if train is None:
+        return {"name": "folder", "root": str(path)}, None
+    val = next((folders[name] for name in VAL_NAMES if name in folders), None)
+    if val is None:
+        raise DataError(
+            f"{path} has {train!r}, but nothing to validate on: {listed(list(folders.values()), 'folder', 'folders')}",
+            f"add a folder 'val', or give {path / train} to have a part of it held out",
+        )
+    return tuple({"name": "folder", "root": str(path), "split": split} for split in (train, val))  # type: ignore[return-value]
+
+
+def parquet_splits(place: Path) -> tuple[Plain, Plain | None]:
+    """Find training and validation files by the start of their names; without such names, all are for training."""
+    if not any(place.glob("train*.parquet")):
+        return parquet(place, "*.parquet"), None
+    for start in ("val*", "dev*", "test*"):
+        if any(place.glob(f"{start}.parquet")):
+            return parquet(place, "train*.parquet"), parquet(place, f"{start}.parquet")
+    return parquet(place, "train*.parquet"), None
+
+
+def parquet(place: Path, pattern: str) -> Plain:
+    """Give the section for the files in a folder that a pattern fits."""
+    return {"name": "hf", "path": f"{glob.escape(str(place))}/{pattern}"}

@@ -1,0 +1,12 @@
+"""What the console says about the data."""
+
+from __future__ import annotations
+
+from vit_cli.data.open import Splits
+
+
+def describe(splits: Splits) -> str:
+    """Say how many, and from where: "1,438 train + 359 held-out images, 10 classes, digits (scikit-learn)"."""
+    kind = "val" if splits.held is None else "held-out"
+    counts = f"{len(splits.train):,} train + {len(splits.val):,} {kind} images"
+    return f"{counts}, {len(splits.classes):,} classes, {splits.title}"

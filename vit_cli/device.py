@@ -1,0 +1,81 @@
+"""Devices, precision, seeds and determinism."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+from vit_cli.errors import UsageError
+
+Precision = Literal["fp32", "bf16"]
+
+
+def choose_device(devices: str, local_rank: int = 0) -> torch.device:
+    """Give the device that `auto`, `cpu`, a number of processes or a list such as `0,1` stands for in this process.
+
+    A number asks for that many processes: each gets a GPU of its own, or the CPU where there is none.
+    Raises UsageError for anything else, and for a GPU that is not there.
+    """
+    if devices == "cpu":
+        return torch.device("cpu")
+    if devices == "auto" or devices.isdecimal():
+        return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    numbers = devices.split(",")
+    if not all(number.isdecimal() for number in numbers):
+        raise UsageError(
+            f"--devices {devices} is not understood", "Write auto, cpu, a number of processes, or a list such as 0,1."
+        )
+    index, there = int(numbers[local_rank]), torch.cuda.device_count()
+    if index >= there:
+        raise UsageError(
+            f"there is no GPU {index}: this machine shows {there}", "Leave --devices out, or write --devices cpu."
+        )
+    return torch.device("cuda", index)
+
+
+def choose_precision(asked: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
+    """Turn `auto` into bf16 on a GPU that has it, and fp32 elsewhere."""
+    if asked != "auto":
+        return asked
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
+    """Compute matrix products in bf16 where `precision` says so; weights stay in float32."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def seed_all(*parts: int) -> None:
+    """Seed torch's generators on every device with a hash of `parts`, so that what follows depends on them alone."""
+    digest = hashlib.blake2b(",".join(map(str, parts)).encode(), digest_size=8).digest()
+    seed = int.from_bytes(digest, "little") >> 1
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+
+
+def set_determinism(wanted: bool) -> None:
+    """Use only deterministic kernels, or let torch choose the fastest."""
+    torch.use_deterministic_algorithms(wanted, warn_only=True)
+    torch.backends.cudnn.benchmark = not wanted
+
+
+def describe_device(device: torch.device) -> str:
+    """Name a device as people know it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """Tell the most memory that this process has held so far, in GiB: of the GPU, or of the CPU's main memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,0 +1,1 @@
+"""Evaluation of whole datasets, exact to the image."""

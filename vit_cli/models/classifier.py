@@ -1,0 +1,30 @@
+"""What every model tells the rest of the program about itself."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor, nn
+
+
+class Classifier(nn.Module):
+    """A model from images (b, channels, rows, columns) to logits (b, classes) that declares how it wants to be trained."""
+
+    layers: int
+    """The number of the last layer, for layer-wise learning rates; the embedding is layer 0."""
+    tokens: int
+    """The length of the sequence that the blocks see."""
+    head_names: tuple[str, ...]
+    """Prefixes of the parameters that belong to the classes; other classes need new ones."""
+
+    @abstractmethod
+    def layer_of(self, name: str) -> int:
+        """Tell the layer of the parameter `name`, from 0 (embedding) to `layers` (head)."""
+
+    @abstractmethod
+    def decays(self, name: str, parameter: Tensor) -> bool:
+        """Tell whether weight decay applies to the parameter: to kernels only (big_vision's rule)."""
+
+    @abstractmethod
+    def flops(self) -> int:
+        """Count the floating-point operations of one image's forward pass, a multiply-add as two."""

@@ -1,0 +1,1 @@
+"""How weights are learned: optimisers, parameter groups, schedules, losses, clipping, penalties, averages."""

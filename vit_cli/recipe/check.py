@@ -1,0 +1,78 @@
+"""What the sections of a recipe must have to do with each other, as far as it shows without the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vit_cli.recipe.problems import KeyPath, Problem
+from vit_cli.recipe.schema import Choices, FinetuneRecipe, Recipe
+from vit_cli.section import Duration
+
+
+def check(recipe: Recipe | FinetuneRecipe) -> list[Problem]:
+    """Find what contradicts itself in a recipe whose every section is valid."""
+    return [*check_durations(recipe), *check_early_stop(recipe), *check_batches(recipe), *check_augment(recipe)]
+
+
+def check_durations(recipe: Choices) -> Iterator[Problem]:
+    """What happens every so often needs a length, and nothing lasts longer than the run."""
+    intervals: dict[KeyPath, Duration] = {
+        ("eval", "every"): recipe.eval.every,
+        ("save", "every"): recipe.save.every,
+        ("track", "log_every"): recipe.track.log_every,
+    }
+    for path, every in intervals.items():
+        if not every.amount:
+            yield Problem(path, "must be above zero")
+    spans: dict[KeyPath, Duration | None] = {
+        ("schedule", "warmup"): recipe.schedule.warmup,
+        ("schedule", "cooldown"): recipe.schedule.cooldown,
+        ("mix", "until"): recipe.mix.until,
+    }
+    for path, span in spans.items():
+        if span is not None and is_longer(span, recipe.train.length):
+            yield Problem(path, f"{span} is longer than the run, which is {recipe.train.length}")
+
+
+def is_longer(span: Duration, run: Duration) -> bool:
+    """Tell whether a duration is longer than the run, where both have the same unit; `make_plan` sees the rest."""
+    return span.unit == run.unit and span.amount > run.amount
+
+
+def check_early_stop(recipe: Choices) -> Iterator[Problem]:
+    """Patience that outlasts the run would never end it."""
+    stop, every, run = recipe.train.early_stop, recipe.eval.every, recipe.train.length
+    if stop is not None and every.unit == run.unit and stop.patience * every.amount >= run.amount:
+        yield Problem(
+            ("train", "early_stop", "patience"),
+            f"{stop.patience} evaluations, one every {every}, outlast the run of {run}: it would never stop early",
+        )
+
+
+def check_batches(recipe: Recipe | FinetuneRecipe) -> Iterator[Problem]:
+    """Micro batches are parts of a batch, and mixing needs a partner of another image."""
+    size, micro = recipe.train.batch_size, recipe.train.micro_batch
+    repeats = recipe.data.repeats if recipe.data is not None else 1
+    if micro is not None and micro > size:
+        yield Problem(("train", "micro_batch"), f"{micro} is more than the batch_size, {size}")
+    if repeats > size:
+        yield Problem(("data", "repeats"), f"{repeats} views of each image do not fit into a batch of {size}")
+    if mixes(recipe) and size == 1:
+        yield Problem(("train", "batch_size"), "mixup and cutmix need a batch of at least 2")
+
+
+def check_augment(recipe: Choices) -> Iterator[Problem]:
+    """An image is brought to res once, before it is painted over; after that only a random crop has a use."""
+    before = ""
+    for number, item in enumerate(recipe.augment):
+        if item.sizes and before and item.name != "random_crop":
+            yield Problem(
+                ("augment", number, "name"), f"{item.name} has no use after {before}: the image is at res by then"
+            )
+        if item.sizes or item.name == "random_erasing":
+            before = item.name
+
+
+def mixes(recipe: Choices) -> bool:
+    """Tell whether images are mixed at all."""
+    return recipe.mix.prob > 0 and (recipe.mix.mixup > 0 or recipe.mix.cutmix > 0)

@@ -1,0 +1,23 @@
+"""Sections from the plain values that a checkpoint carries."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from vit_cli.errors import CheckpointError
+
+
+def read_section(kind: Any, plain: Any) -> Any:
+    """Build a section of type `kind` (a Section, or a union of them) from plain values; CheckpointError if they do not fit."""
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(plain), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(
+            f"what the checkpoint says about itself does not fit this vit: {where}: {first['msg']}",
+            "It was written by another version.",
+        ) from error

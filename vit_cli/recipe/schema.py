@@ -1,0 +1,148 @@
+"""The schema of a recipe: its sections, every key with its type, bounds and default."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
+
+from vit_cli.augment.mix import Mix
+from vit_cli.augment.transforms import Transform
+from vit_cli.data.source import Source
+from vit_cli.models import Model
+from vit_cli.models.positions import Stretch
+from vit_cli.optim.losses import CrossEntropy, Loss
+from vit_cli.optim.optimizer import Optimizer
+from vit_cli.optim.schedule import Cosine, Schedule
+from vit_cli.section import DataPath, Duration, Positive, Section, Share
+
+
+class Data(Section):
+    """Where images come from and how they are read."""
+
+    train: Source = Field(description="the images to learn from; their classes are the model's")
+    val: Source | None = Field(None, description="the images to judge by; null holds out a part of train")
+    hold_out: float = Field(0.2, gt=0, lt=1, description="share of train that is held out where val is null")
+    workers: Literal["auto"] | NonNegativeInt = Field(
+        "auto", description="processes that read images; 0 reads in place"
+    )
+    cache: Literal["auto", "none", "ram"] = Field("auto", description="keep decoded images in memory; auto: if few")
+    max_bad: Share = Field(0.001, description="share of broken training images at which the run stops")
+    max_pixels: Positive = Field(64_000_000, description="the largest image that is decoded")
+    repeats: Positive = Field(1, description="views of an image in a batch (repeated augmentation)")
+    mean: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="taken off red, green and blue in [0, 1]")
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field((0.5, 0.5, 0.5), description="divides them then")
+
+
+class Ema(Section):
+    """A moving average of the weights, which is what is evaluated and kept."""
+
+    decay: float = Field(0.9999, ge=0, lt=1)
+    warmup: bool = Field(True, description="start with a smaller decay: (1 + step) / (10 + step)")
+
+
+class EarlyStop(Section):
+    """The end of a run that no longer gets better."""
+
+    patience: Positive = Field(10, description="evaluations without a better one")
+    metric: Literal["top1", "loss"] = "top1"
+    min_delta: NonNegativeFloat = Field(0.0, description="what counts as better")
+
+
+class Train(Section):
+    """How long, in which batches and in which precision to train."""
+
+    epochs: Positive | None = Field(None, description="either this or steps")
+    steps: Positive | None = Field(None, description="either this or epochs")
+    batch_size: Positive = Field(description="images of a step, over all processes")
+    micro_batch: Positive | None = Field(None, description="images that go through the model at once on a process")
+    clip_norm: PositiveFloat | None = Field(1.0, description="largest norm of the gradient")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the device is good at it")
+    compile: bool = False
+    ema: Ema | None = None
+    early_stop: EarlyStop | None = None
+    deterministic: bool = Field(False, description="only operations that repeat to the bit, slower on a GPU")
+
+    @model_validator(mode="after")
+    def has_one_length(self) -> Train:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give one of epochs and steps" + ("" if self.epochs is None else ", not both"))
+        return self
+
+    @property
+    def length(self) -> Duration:
+        """How long the whole run is."""
+        return Duration(f"{self.steps} steps" if self.epochs is None else f"{self.epochs} epochs")
+
+
+class Eval(Section):
+    """When and how to judge the model."""
+
+    every: Duration = Duration("1 epoch")
+    batch_size: Positive | None = Field(None, description="images at once on a process; null: as in training")
+    crop: float = Field(0.875, gt=0, le=1, description="share of the shorter side that is kept, with resize short")
+    resize: Literal["short", "squash"] = Field("short", description="keep the shape and crop, or squash to a square")
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+
+
+class Save(Section):
+    """When to write checkpoints, and how many to keep."""
+
+    every: Duration = Duration("1 epoch")
+    keep: Positive = 3
+
+
+class Track(Section):
+    """How often to write down the loss."""
+
+    log_every: Duration = Duration("50 steps")
+
+
+class Adaptation(Section):
+    """How weights are fitted to another resolution and other classes."""
+
+    head: Literal["auto", "keep", "new"] = Field("auto", description="auto keeps the head if the classes are the same")
+    positions: Stretch = Stretch()
+
+
+class Finetune(Adaptation):
+    """Training that starts from weights."""
+
+    weights: DataPath = Field(description="a run folder, a checkpoint or a model folder")
+
+
+class OpenFinetune(Adaptation):
+    """The same in a fine-tuning recipe, which is for any weights."""
+
+    weights: DataPath | None = None
+
+
+class Choices(Section):
+    """What a recipe says apart from the model and the data."""
+
+    seed: NonNegativeInt = 0
+    task: Literal["classification"] = "classification"
+    augment: tuple[Transform, ...] = Field((), description="what is done to a training image, in order")
+    mix: Mix = Mix()
+    loss: Loss = CrossEntropy()
+    optim: Optimizer
+    schedule: Schedule = Cosine()
+    train: Train
+    eval: Eval = Eval()
+    save: Save = Save()
+    track: Track = Track()
+
+
+class Recipe(Choices):
+    """All that a run of `vit train` was asked to do."""
+
+    model: Model
+    data: Data
+    finetune: Finetune | None = None
+
+
+class FinetuneRecipe(Choices):
+    """What a run of `vit finetune` was asked to do; the model, and the data if left out, come with the weights."""
+
+    data: Data | None = None
+    finetune: OpenFinetune

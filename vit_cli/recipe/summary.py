@@ -1,0 +1,33 @@
+"""A recipe in a few lines."""
+
+from __future__ import annotations
+
+from vit_cli.recipe.schema import FinetuneRecipe, Recipe
+from vit_cli.section import as_grid
+
+
+def summarise(recipe: Recipe | FinetuneRecipe) -> dict[str, str]:
+    """Say what a recipe would do, in words."""
+    facts = {"seed": str(recipe.seed)}
+    if isinstance(recipe, Recipe):
+        model = recipe.model
+        facts["model"] = (
+            f"{model.name} {model.size or 'of its own size'}, patch {model.patch}, {as_grid(model.res)} pixels"
+        )
+    else:
+        facts["model"] = "comes with the weights"
+    if recipe.data is None:
+        facts["data"] = "come with the weights"
+    else:
+        held = (
+            f"{recipe.data.hold_out:g} of it held out"
+            if recipe.data.val is None
+            else f"validated on {recipe.data.val.title}"
+        )
+        facts["data"] = f"{recipe.data.train.title}, {held}"
+    facts["augment"] = ", ".join(item.name for item in recipe.augment) or "nothing"
+    facts["train"] = f"{recipe.train.length}, batch {recipe.train.batch_size}, {recipe.loss.name}"
+    facts["optim"] = (
+        f"{recipe.optim.name}, lr {recipe.optim.lr:g}, {recipe.schedule.name} after {recipe.schedule.warmup}"
+    )
+    return facts

@@ -1,0 +1,1 @@
+"""A run's report: curves, pictures, the model card and one page with all of it."""

@@ -1,0 +1,135 @@
+"""README.md of a run: a model card as the Hugging Face Hub reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from vit_cli.evaluate.evaluate import Evaluation
+from vit_cli.report.facts import (
+    commands,
+    describe_environment,
+    describe_recipe,
+    describe_state,
+    gather_scores,
+    headline,
+)
+from vit_cli.report.record import Record
+
+FILES = {
+    "report.html": "all of this with pictures, on one page",
+    "model/": "the best weights (`model.safetensors`) and what belongs to them (`config.json`)",
+    "checkpoints/": "full states to go on from: `vit resume`",
+    "recipe.yaml": "the recipe as it was given",
+    "resolved.yaml": "the recipe with every default filled in; it can be run as it is",
+    "plan.json": "what the recipe worked out to",
+    "env.json": "versions and devices",
+    "metrics.csv": "a row per evaluation",
+    "steps.jsonl": "a row per log interval",
+    "summary.json": "the final numbers",
+    "train.log": "the whole log",
+    "bad_images.jsonl": "images that could not be read",
+}
+PICTURES = {
+    "plots/curves.png": "Curves",
+    "plots/confusion_matrix.png": "Confusion matrix",
+    "samples/predictions.png": "Predictions",
+    "samples/worst.png": "Worst mistakes",
+}
+MOST_CLASSES = 100
+
+
+def write_card(record: Record, evaluation: Evaluation | None) -> str:
+    """Write the model card of a run in Markdown, with the Hub's YAML on top."""
+    parts = [
+        make_header(record, gather_scores(record, evaluation)),
+        f"# {clean(record.name)}",
+        "An image classifier, trained with `vit`: a Vision Transformer toolkit that works from YAML recipes.",
+        clean(describe_state(record)),
+        section("Results", table(("", ""), headline(record, evaluation))),
+        section(
+            "Curves and samples",
+            "\n\n".join(f"![{text}]({path})" for path, text in PICTURES.items() if is_there(record, path)),
+        ),
+        section("Classes", list_classes(record.class_names)),
+        section("Recipe", table(("section", "setting"), describe_recipe(record))),
+        section("How to use and reproduce it", list_commands(record)),
+        section("Environment", table(("", ""), describe_environment(record))),
+        section(
+            "Files",
+            table(("file", "holds"), {f"`{name}`": text for name, text in FILES.items() if is_there(record, name)}),
+        ),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def make_header(record: Record, scores: Mapping[str, float]) -> str:
+    """Give the YAML block that the Hub reads: tags, and metrics as shares of one. The licence is not ours to choose."""
+    lines = [
+        "---",
+        "library_name: vit-cli",
+        "pipeline_tag: image-classification",
+        "tags:",
+        "- image-classification",
+        "- vision-transformer",
+    ]
+    metrics = [("accuracy", "top-1 accuracy", "top1"), ("accuracy", "top-5 accuracy", "top5")]
+    found = [(kind, name, scores[key] / 100) for kind, name, key in metrics if key in scores]
+    if found:
+        name = quote(record.name)
+        source = quote((record.config.get("data") or {}).get("train", {}).get("name", "images"))
+        lines += ["model-index:", f"- name: {name}", "  results:", "  - task: {type: image-classification}"]
+        lines += [f"    dataset: {{name: {source}, type: {source}, split: validation}}", "    metrics:"]
+        lines += [f"    - {{type: {kind}, name: {quote(label)}, value: {value:.6g}}}" for kind, label, value in found]
+    return "\n".join([*lines, "---"])
+
+
+def quote(text: object) -> str:
+    """Write a text as a double-quoted YAML scalar; JSON is YAML."""
+    return json.dumps(str(text))
+
+
+def is_there(record: Record, name: str) -> bool:
+    """Tell whether the run folder has a file. The page is written after the card."""
+    return name == "report.html" or (record.path / name).exists()
+
+
+def section(title: str, body: str) -> str:
+    return f"## {title}\n\n{body}" if body else ""
+
+
+def table(head: Sequence[str], rows: Mapping[str, str]) -> str:
+    """Lay rows out as a Markdown table; no rows, no table."""
+    lines = [" | ".join(head), "---|---", *(f"{clean(key)} | {clean(value)}" for key, value in rows.items())]
+    return "\n".join(f"| {line} |" for line in lines) if rows else ""
+
+
+def list_classes(names: Sequence[str]) -> str:
+    """Name the classes in their order, the first ones of very many."""
+    more = f" and {len(names) - MOST_CLASSES:,} more (`model/config.json` has all)" if len(names) > MOST_CLASSES else ""
+    return ", ".join(code(name) for name in names[:MOST_CLASSES]) + more
+
+
+def list_commands(record: Record) -> str:
+    lines: Iterable[str] = (f"# {purpose}\n{clean_line(command)}" for purpose, command in commands(record))
+    body = "\n\n".join(lines)
+    return f"From inside this folder:\n\n```sh\n{body}\n```" if body else ""
+
+
+def clean(text: str) -> str:
+    """Escape what Markdown and HTML would read as their own."""
+    line = clean_line(text).replace("&", "&amp;").replace("<", "&lt;")
+    return (
+        "".join(f"\\{char}" if char in "|*_[]" else char for char in line)
+        if "`" not in line
+        else line.replace("|", "\\|")
+    )
+
+
+def clean_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def code(name: str) -> str:
+    """Show a name as code, whatever it holds."""
+    return f"`{clean_line(name).replace('`', chr(39))}`"

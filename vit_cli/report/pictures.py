@@ -1,0 +1,78 @@
+"""Grids of pictures with captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from vit_cli.report.style import FAINT, GREEN, INK, RED, drawing, save, shorten
+
+Pixels = NDArray[np.uint8]
+DPI = 100
+SIDE, LONGEST_SIDE = 144, 160
+GAP, FRAME, LINE, TITLE, LETTER = 16, 4, 18, 52, 8
+"""In pixels: between cells, around a picture, a line of text, the title, and the width of a letter."""
+
+
+def draw_grid(
+    images: Tensor,
+    captions: Sequence[str],
+    out_png: Path,
+    *,
+    columns: int = 8,
+    title: str = "",
+    marks: Sequence[bool] | None = None,
+) -> None:
+    """Draw uint8 images (n, 3, h, w) over their captions; small ones are enlarged without blur.
+
+    `marks` tells which are right (framed in green) and which wrong (in red). A caption may have several lines.
+    """
+    pictures = [fit(image.permute(1, 2, 0).cpu().numpy()) for image in images]
+    height, width = pictures[0].shape[:2]
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    text_height = LINE * max(caption.count("\n") + 1 for caption in captions) + 4
+    step_x, step_y = width + 2 * FRAME + GAP, height + 2 * FRAME + text_height + GAP
+    top = TITLE if title else GAP
+    canvas: Pixels = np.full((top + rows * step_y, GAP + columns * step_x, 3), 255, dtype=np.uint8)
+    total_height, total_width = canvas.shape[:2]
+    with drawing():
+        figure = Figure(figsize=(total_width / DPI, total_height / DPI), dpi=DPI)
+        figure.text(GAP / total_width, 1 - 14 / total_height, title, fontsize=12, fontweight="bold", va="top")
+        for number, picture in enumerate(pictures):
+            x, y = GAP + number % columns * step_x, top + number // columns * step_y
+            color = INK if marks is None else GREEN if marks[number] else RED
+            if marks is not None:
+                canvas[y : y + height + 2 * FRAME, x : x + width + 2 * FRAME] = channels(color)
+            canvas[y + FRAME : y + FRAME + height, x + FRAME : x + FRAME + width] = picture
+            below = y + height + 2 * FRAME + LINE
+            for line, text in enumerate(captions[number].split("\n")):
+                figure.text(
+                    x / total_width,
+                    1 - (below + line * LINE) / total_height,
+                    shorten(text, int((width + 2 * FRAME) / LETTER)),
+                    fontsize=9,
+                    color=color if line == 0 else FAINT,
+                )
+        figure.figimage(canvas, origin="upper")
+        save(figure, out_png, dpi=DPI)
+
+
+def fit(image: Pixels) -> Pixels:
+    """Bring an image (h, w, 3) to a size that can be looked at: whole multiples upwards, smooth downwards."""
+    longest = max(image.shape[:2])
+    zoom = max(1, round(SIDE / longest))
+    if longest <= LONGEST_SIDE:
+        return image.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    size = tuple(max(1, round(side * LONGEST_SIDE / longest)) for side in (image.shape[1], image.shape[0]))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+
+
+def channels(color: str) -> list[int]:
+    return [int(color[i : i + 2], 16) for i in (1, 3, 5)]

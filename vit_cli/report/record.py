@@ -1,0 +1,98 @@
+"""`Record`: what a run folder tells about its run, as far as its files are there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vit_cli.train.folder import RunFolder
+
+Item = TypeVar("Item")
+Numbers = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Record:
+    """The files of a run; an absent one is empty."""
+
+    path: Path
+    recipe: str
+    resolved: str
+    plan: dict[str, Any]
+    env: dict[str, Any]
+    status: dict[str, Any]
+    summary: dict[str, Any]
+    config: dict[str, Any]
+    rows: list[Numbers]
+
+    @property
+    def name(self) -> str:
+        """The run's name without the time in front."""
+        return re.sub(r"^\d{4}-\d\d-\d\d_\d{6}_", "", self.path.name)
+
+    @property
+    def command(self) -> str:
+        """The command that started the run, or nothing if the recipe doesn't tell."""
+        first = self.recipe.partition("\n")[0]
+        return first[2:].strip() if first.startswith("# vit ") else ""
+
+    @property
+    def class_names(self) -> list[str]:
+        names: list[str] = self.config.get("class_names", [])
+        return names
+
+    @property
+    def best(self) -> Numbers:
+        """The best row of metrics.csv, or nothing."""
+        marked = [row for row in self.rows if row.get("best")]
+        return marked[-1] if marked else max(self.rows, key=lambda row: row.get("top1", 0.0), default={})
+
+
+def read_record(folder: RunFolder) -> Record:
+    """Read all that a run folder tells."""
+    return Record(
+        path=folder.path,
+        recipe=read_text(folder.path / "recipe.yaml"),
+        resolved=read_text(folder.resolved),
+        plan=folder.read_json("plan.json"),
+        env=folder.read_json("env.json"),
+        status=folder.read_json("status.json"),
+        summary=folder.read_json("summary.json"),
+        config=folder.read_json("model/config.json"),
+        rows=read_metrics(folder.path / "metrics.csv"),
+    )
+
+
+def read_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def read_metrics(path: Path) -> list[Numbers]:
+    """Read metrics.csv in order of the steps; a last line cut short by a crash is left out."""
+    lines = read_text(path).splitlines()
+    rows = readable(lambda cells: {key: as_number(value) for key, value in cells.items()}, csv.DictReader(lines))
+    return sorted(rows, key=lambda row: row["step"])
+
+
+def read_steps(path: Path) -> list[Numbers]:
+    """Read steps.jsonl in order of the steps; a last line cut short by a crash is left out."""
+    rows = readable(json.loads, read_text(path).splitlines())
+    return sorted(rows, key=lambda row: row["step"])
+
+
+def readable(read: Callable[[Any], Item], lines: Any) -> Iterator[Item]:
+    """Read each of `lines`; skip what can't be read."""
+    for line in lines:
+        try:
+            yield read(line)
+        except (ValueError, TypeError):
+            continue
+
+
+def as_number(text: str) -> float:
+    return float(text == "True") if text in ("True", "False") else float(text)

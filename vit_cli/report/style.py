@@ -1,0 +1,71 @@
+"""How every picture of the report looks; nothing of it outlives the drawing of a picture."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib.style
+from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
+
+from vit_cli.checkpoint import commit
+
+DPI = 150
+INK, FAINT, GRID = "#1f2937", "#6b7280", "#e5e7eb"
+BLUE, ORANGE, GREEN, RED, VIOLET = "#2563eb", "#ea580c", "#15803d", "#dc2626", "#7c3aed"
+WORLD_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Microsoft YaHei",
+)
+RULES = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": FAINT,
+    "axes.grid": True,
+    "axes.labelcolor": FAINT,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "font.size": 9,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.6,
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be called "$5 note"
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+}
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw in the report's style inside the block, whatever the user's own settings are; change nothing outside it."""
+    fonts = ["DejaVu Sans", *(name for name in WORLD_FONTS if name in get_font_names())]
+    with matplotlib.style.context(["default", {**RULES, "font.family": fonts}]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
+        yield
+
+
+def save(figure: Figure, path: Path, dpi: float = DPI) -> None:
+    """Write a figure as PNG, whole or not at all; TrainingError if the place can't be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    commit(path, lambda aside: figure.savefig(aside, format="png", dpi=dpi))
+
+
+def shorten(name: str, limit: int) -> str:
+    """Fit a name into one line of `limit` characters; the middle goes first, since both ends tell names apart."""
+    line = " ".join(name.split())
+    if len(line) <= limit:
+        return line
+    tail = (limit - 1) // 3
+    return line[: limit - 1 - tail] + "…" + line[len(line) - tail :]

@@ -1,0 +1,114 @@
+"""`Section`, the frozen base of every recipe section, and the small types that sections share."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    ValidationInfo,
+)
+from pydantic_core import CoreSchema, core_schema
+
+
+class Section(BaseModel):
+    """One part of a recipe: frozen, no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Grid(NamedTuple):
+    """Rows and columns: of pixels, or of patches."""
+
+    rows: int
+    columns: int
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.columns}"
+
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Res = Positive | tuple[Positive, Positive]
+"""A resolution in pixels: one number for a square, or [rows, columns]."""
+
+
+def as_grid(res: int | tuple[int, int]) -> Grid:
+    """Give rows and columns for `res`: one number stands for a square."""
+    return Grid(res, res) if isinstance(res, int) else Grid(*res)
+
+
+DURATION = re.compile(r"^\s*(\d{1,12}(?:\.\d{1,12})?)\s*(epochs?|steps?|%)\s*$")
+
+
+class Duration:
+    """A length of training: "10 epochs", "500 steps" or "20%" (of all steps). Equal texts are equal durations."""
+
+    def __init__(self, text: str) -> None:
+        match = DURATION.match(text)
+        if not match:
+            raise ValueError(f"{text!r} is no duration; write for example '10 epochs', '500 steps' or '20%'")
+        self.amount = float(match[1])
+        self.unit: Literal["epoch", "step", "%"] = match[2].rstrip("s")  # type: ignore[assignment]
+        if self.unit == "%" and self.amount > 100:
+            raise ValueError(f"{text!r} is more than the whole run")
+
+    def steps(self, steps_per_epoch: float, total_steps: int) -> int:
+        """Count this duration in steps, rounded up, so that any duration above zero lasts at least one step."""
+        scale = {"epoch": steps_per_epoch, "step": 1.0, "%": total_steps / 100}[self.unit]
+        return math.ceil(round(self.amount * scale, 6))
+
+    def __str__(self) -> str:
+        amount = f"{self.amount:.12f}".rstrip("0").rstrip(".")
+        if self.unit == "%":
+            return f"{amount}%"
+        return f"{amount} {self.unit}" + ("" if self.amount == 1 else "s")
+
+    def __repr__(self) -> str:
+        return f"Duration({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Duration) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def read(value: Any) -> Duration:
+            if isinstance(value, Duration):
+                return value
+            if not isinstance(value, str):
+                raise ValueError(f"{value!r} has no unit; write for example '10 epochs', '500 steps' or '20%'")  # noqa: TRY004
+            return cls(value)
+
+        return core_schema.no_info_plain_validator_function(read, serialization=core_schema.to_string_ser_schema())
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "pattern": DURATION.pattern, "examples": ["10 epochs", "500 steps", "20%"]}
+
+
+def resolve_path(value: Any, info: ValidationInfo) -> Any:
+    """Make a recipe's path absolute: against the recipe's folder (`context["base"]`), then the current directory."""
+    if not isinstance(value, str | Path):
+        return value
+    path = Path(value).expanduser()
+    if not path.is_absolute():
+        base = (info.context or {}).get("base")
+        beside = Path(base) / path if base else path
+        path = (beside if beside.exists() else path).absolute()
+    return str(path) if info.mode == "json" else path  # strict JSON knows text only
+
+
+DataPath = Annotated[Path, BeforeValidator(resolve_path), PlainSerializer(str, return_type=str)]
+"""A path in a recipe; it is made absolute when the recipe is read."""

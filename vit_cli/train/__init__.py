@@ -1,0 +1,1 @@
+"""The one trainer: Recipe -> Plan -> Run -> TrainState -> files."""

@@ -1,0 +1,29 @@
+"""Fine-tuning: a recipe without a model, completed by what the weights know about themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vit_cli.checkpoint import open_model
+from vit_cli.data.source import source_from_path
+from vit_cli.recipe.load import Loaded, load_finetune
+from vit_cli.train.folder import find_run
+
+
+def load_finetuning(
+    source: Path | None, recipe: str, changes: Sequence[str] = (), res: int | None = None, data: Path | None = None
+) -> Loaded:
+    """Complete a fine-tuning recipe with the model and the data of `source` (the latest run if None), and read it.
+
+    The head of pre-training is dropped for a single linear layer unless the classes stay (ViT, section 3.2).
+    """
+    chosen = source or find_run(None).path
+    saved = open_model(chosen)
+    plain = {key: saved.about[key] for key in ("model", "data") if saved.about.get(key)}
+    if res is not None:
+        plain["model"] = plain["model"] | {"res": res}
+    if data is not None:
+        train, val = source_from_path(data)
+        plain["data"] = plain.get("data", {}) | {"train": train, "val": val}
+    return load_finetune(recipe, changes, base=plain, weights=saved.path, given_data=data is not None)

@@ -1,0 +1,109 @@
+"""The run folder: where everything of one run lies, and the link `runs/latest`."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from vit_cli.checkpoint import commit, point
+from vit_cli.errors import UsageError
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        return self.checkpoints / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.checkpoints / "best.pt"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def resolved(self) -> Path:
+        return self.path / "resolved.yaml"
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file of the folder, whole or not at all."""
+        commit(self.path / name, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file of the folder, whole or not at all."""
+        self.write_text(name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read a JSON file of the folder; an absent one is empty."""
+        path = self.path / name
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return content
+
+    def write_status(self, status: str, **facts: Any) -> None:
+        """Say how the run stands: running, finished, interrupted or failed."""
+        heartbeat = datetime.now().astimezone().isoformat(timespec="seconds")
+        self.write_json("status.json", {"status": status, "heartbeat": heartbeat, "pid": os.getpid(), **facts})
+
+
+def make_folder(name: str, out: Path | None, overwrite: bool) -> RunFolder:
+    """Make a new run folder: `runs/<time>_<name>`, or `out`, which must be empty or absent unless `overwrite`.
+
+    Raises UsageError if the place is taken or can't be written. `overwrite` replaces a run's files and deletes nothing else.
+    """
+    if out is None:
+        out = RUNS / f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}"
+        while out.exists():
+            out = out.with_name(out.name + "_1")
+    elif out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise UsageError(f"{out} is not empty", "Name another folder, or add --overwrite.")
+    folder = RunFolder(out.absolute())
+    try:
+        folder.checkpoints.mkdir(parents=True, exist_ok=True)
+        clear(folder)
+        mark_latest(folder.path)
+    except OSError as error:
+        raise UsageError(f"{out} can't be made: {error.strerror}", "Name another place with --out.") from error
+    return folder
+
+
+def clear(folder: RunFolder) -> None:
+    """Remove the checkpoints and journals of an overwritten run, so that nothing of it is mistaken for the new one's."""
+    for old in [
+        *folder.checkpoints.glob("*.pt"),
+        *(folder.path / name for name in ("metrics.csv", "steps.jsonl", "bad_images.jsonl")),
+    ]:
+        old.unlink(missing_ok=True)
+
+
+def mark_latest(path: Path) -> None:
+    """Point `runs/latest` at a run."""
+    RUNS.mkdir(exist_ok=True)
+    point(RUNS / "latest", path)
+
+
+def find_run(path: Path | None) -> RunFolder:
+    """Give the run folder at `path`, or the latest; UsageError if there is none."""
+    chosen = path or RUNS / "latest"
+    if not (chosen / "resolved.yaml").is_file():
+        if path is None:
+            raise UsageError("there is no run here yet: runs/latest is missing", "Start one: vit train digits")
+        raise UsageError(f"{path} is no run folder: it has no resolved.yaml")
+    return RunFolder(chosen.resolve())

@@ -1,0 +1,137 @@
+"""The run's written record: metrics.csv, steps.jsonl, train.log; and the clock behind images/s, wait and eta."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vit_cli.train.folder import RunFolder
+from vit_cli.train.progress import Row
+
+COLUMNS = [name for name in Row._fields if name not in ("epochs", "eta_seconds")]
+Item = TypeVar("Item")
+
+
+class Clock:
+    """Measures images per second, the share of time spent waiting for data, and the time that is left."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        self.recent: deque[tuple[float, int]] = deque(maxlen=200)
+        self.restart()
+
+    def restart(self) -> None:
+        """Start a new interval: of a row, without the evaluation before it."""
+        self.since = time.monotonic()
+        self.images = 0
+        self.waited = 0.0
+
+    def waiting(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Pass `items` on, and note how long each was waited for."""
+        source = iter(items)
+        while True:
+            before = time.monotonic()
+            try:
+                item = next(source)
+            except StopIteration:
+                return
+            self.waited += time.monotonic() - before
+            yield item
+
+    def count(self, images: int) -> None:
+        """Note a finished step."""
+        self.images += images
+        self.recent.append((time.monotonic(), images))
+
+    def lap(self) -> float:
+        """Seconds since the clock was made, or since the last lap."""
+        before, self.start = self.start, time.monotonic()
+        return self.start - before
+
+    @property
+    def images_per_second(self) -> float:
+        """Throughput of this interval."""
+        return self.images / max(time.monotonic() - self.since, 1e-9)
+
+    @property
+    def wait(self) -> float:
+        """Share of this interval spent waiting for data."""
+        return self.waited / max(time.monotonic() - self.since, 1e-9)
+
+    def eta(self, steps_left: int) -> float:
+        """Guess the seconds that `steps_left` steps take, from the latest ones, evaluations included."""
+        if len(self.recent) < 2:
+            return 0.0
+        return (self.recent[-1][0] - self.recent[0][0]) / (len(self.recent) - 1) * steps_left
+
+
+class Journal:
+    """Appends to the run's files, on the first process only."""
+
+    def __init__(self, folder: RunFolder, writes: bool = True) -> None:
+        self.metrics = folder.path / "metrics.csv"
+        self.steps = folder.path / "steps.jsonl"
+        self.text = folder.path / "train.log"
+        self.writes = writes
+
+    def rewind(self, step: int) -> None:
+        """Drop what lies after `step`: what a run had written between its checkpoint and its end."""
+        if self.writes:
+            keep_rows(self.metrics, step)
+            keep_steps(self.steps, step)
+
+    def last_row(self) -> dict[str, float]:
+        """Give the newest row of metrics.csv; empty before the first."""
+        if not self.metrics.exists():
+            return {}
+        with self.metrics.open(newline="", encoding="utf-8") as file:
+            *_, row = csv.DictReader(file)
+        return {name: float(value) for name, value in row.items() if name != "best"}
+
+    def add_row(self, row: Row) -> None:
+        """Append an evaluation to metrics.csv."""
+        if not self.writes:
+            return
+        is_new = not self.metrics.exists()
+        with self.metrics.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if is_new:
+                writer.writerow(COLUMNS)
+            writer.writerow([getattr(row, name) for name in COLUMNS])
+
+    def add_step(self, **facts: Any) -> None:
+        """Append a line to steps.jsonl."""
+        if self.writes:
+            append(self.steps, json.dumps(facts))
+
+    def log(self, text: str) -> None:
+        """Append a line with the time to train.log."""
+        if self.writes:
+            append(self.text, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
+
+
+def append(path: Path, line: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def keep_rows(path: Path, last_step: int) -> None:
+    """Drop the rows of metrics.csv that lie after `last_step`."""
+    if path.exists():
+        head, *rows = path.read_text(encoding="utf-8").splitlines()
+        kept = [row for row in rows if int(row.partition(",")[0]) <= last_step]
+        path.write_text("\n".join([head, *kept]) + "\n", encoding="utf-8")
+
+
+def keep_steps(path: Path, last_step: int) -> None:
+    """Drop the lines of steps.jsonl that lie after `last_step`."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        path.write_text(
+            "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= last_step), encoding="utf-8"
+        )

@@ -1,0 +1,71 @@
+"""What training tells whoever watches it; the command line shows it, tests collect it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+
+class Row(NamedTuple):
+    """One evaluation during training, as shown on the console and written to metrics.csv."""
+
+    step: int
+    epoch: float
+    epochs: float
+    train_loss: float
+    val_loss: float
+    top1: float
+    top5: float
+    lr: float
+    images_per_second: float
+    wait: float
+    memory_gib: float
+    eta_seconds: float
+    best: bool
+
+
+class Tick(NamedTuple):
+    """Where training stands between two rows."""
+
+    step: int
+    total_steps: int
+    images_per_second: float
+    eta_seconds: float
+
+
+class Progress(Protocol):
+    """A watcher of training."""
+
+    def header(self, facts: Mapping[str, str]) -> None:
+        """Show what is about to run."""
+
+    def tick(self, tick: Tick) -> None:
+        """Hear that a step was made; called for every step, so it must be cheap."""
+
+    def row(self, row: Row) -> None:
+        """Show an evaluation."""
+
+    def note(self, text: str) -> None:
+        """Show a line of text."""
+
+    def end(self) -> None:
+        """Leave the terminal as it was."""
+
+
+class Silence:
+    """A watcher that shows nothing: for every process but the first."""
+
+    def header(self, facts: Mapping[str, str]) -> None:
+        """Show nothing."""
+
+    def tick(self, tick: Tick) -> None:
+        """Show nothing."""
+
+    def row(self, row: Row) -> None:
+        """Show nothing."""
+
+    def note(self, text: str) -> None:
+        """Show nothing."""
+
+    def end(self) -> None:
+        """Show nothing."""

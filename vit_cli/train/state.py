@@ -1,0 +1,36 @@
+"""`TrainState`: the only thing that changes while training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass
+class TrainState:
+    """How far training is. Weights, moments and averages live in the run's model, optimiser and EMA."""
+
+    step: int = 0
+    """Finished steps; the data cursor follows from it."""
+    best: float | None = None
+    """The best score so far: top-1, or minus the loss where early stopping watches the loss."""
+    best_step: int = 0
+    best_top1: float = 0.0
+    waited: int = 0
+    """Evaluations since the score last grew by what early stopping asks for."""
+    loss_total: float = 0.0
+    """Sum of the training losses since the last row of metrics.csv, over `loss_steps` steps."""
+    loss_steps: int = 0
+    seconds: float = 0.0
+    """Time spent training so far, over all resumes."""
+    finished: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """Give plain values for a checkpoint."""
+        return asdict(self)
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Take the values of `plain` back."""
+        for field in fields(self):
+            setattr(self, field.name, saved[field.name])

@@ -1,0 +1,55 @@
+"""Stopping in good order: a signal or the end of the allowed time sets a flag, and the loop saves at the next step."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from vit_cli.errors import Stopped, UsageError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class StopFlag:
+    """Whether training was asked to stop, and why."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self.reason = ""
+        self.exit_code = 143
+        self.deadline = None if seconds is None else time.monotonic() + seconds
+
+    @property
+    def is_set(self) -> bool:
+        """Whether to stop after this step."""
+        if not self.reason and self.deadline is not None and time.monotonic() >= self.deadline:
+            self.reason = "the allowed time is over"
+        return bool(self.reason)
+
+    def hear(self, number: int, _frame: FrameType | None) -> None:
+        """Note a signal; a second one ends the program at once, with the last checkpoint intact."""
+        if self.reason:
+            raise Stopped("stopped at once by a second signal", "The last checkpoint is intact.", self.exit_code)
+        self.reason = f"stopped by {signal.Signals(number).name}"
+        self.exit_code = 130 if number == signal.SIGINT else 143
+
+    @contextmanager
+    def listening(self) -> Iterator[StopFlag]:
+        """Listen to signals inside the block."""
+        before = {number: signal.signal(number, self.hear) for number in SIGNALS}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def read_time(text: str) -> float:
+    """Turn `2h`, `90m`, `1h30m` or `45s` into seconds; UsageError for anything else."""
+    if not re.fullmatch(r"(\d+[smhd])+", text):
+        raise UsageError(f"--time {text} is not understood", "Write for example 90m, 2h or 1h30m.")
+    return float(sum(int(amount) * UNITS[unit] for amount, unit in re.findall(r"(\d+)([smhd])", text)))

@@ -1,0 +1,211 @@
+"""Recipe -> Run: everything that training needs, built and joined in reading order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vit_cli import __version__
+from vit_cli.augment.mix import Mixer, NoMix
+from vit_cli.augment.preprocess import Preprocess, build_eval_transform, normalise
+from vit_cli.augment.transforms import build_train_transform
+from vit_cli.checkpoint import open_model
+from vit_cli.data.bad import BadImageLog
+from vit_cli.data.cache import RememberedBatches, cached
+from vit_cli.data.loader import Batch, EvalBatches, TrainBatches
+from vit_cli.data.open import Splits, open_splits
+from vit_cli.data.order import Order
+from vit_cli.data.workers import choose_workers
+from vit_cli.device import Precision, choose_precision, peak_memory_gib, seed_all, set_determinism
+from vit_cli.dist import World
+from vit_cli.evaluate.evaluate import Evaluation, evaluate
+from vit_cli.metrics.score import ScoreSheet
+from vit_cli.models.classifier import Classifier
+from vit_cli.optim.clip import Clip, NoClip
+from vit_cli.optim.ema import Ema, NoEma
+from vit_cli.optim.groups import make_groups
+from vit_cli.optim.penalty import L1, NoPenalty
+from vit_cli.recipe.plan import Plan, make_plan
+from vit_cli.recipe.schema import Recipe
+from vit_cli.section import as_grid
+from vit_cli.train.folder import RunFolder
+from vit_cli.train.journal import Clock, Journal
+from vit_cli.train.progress import Progress
+from vit_cli.train.weights import load_first_weights
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything of one run, built; only the weights, the optimiser and the averages inside change, with `TrainState`."""
+
+    recipe: Recipe
+    plan: Plan
+    world: World
+    folder: RunFolder
+    splits: Splits
+    about: dict[str, Any]
+    model: Classifier
+    wrapped: nn.Module
+    parameters: list[Tensor]
+    precision: Precision
+    prepare: Callable[[Tensor], Tensor]
+    train_batches: Callable[[range, int], TrainBatches]
+    workers: int
+    mixer: Mixer | NoMix
+    loss: nn.Module
+    penalty: L1 | NoPenalty
+    clip: Clip | NoClip
+    optimizer: torch.optim.Optimizer
+    ema: Ema | NoEma
+    evaluate: Callable[[], Evaluation]
+    bad_images: BadImageLog
+    journal: Journal
+    clock: Clock
+    progress: Progress
+    changes: tuple[str, ...]
+
+    def batches(self, first: int) -> Iterable[Batch]:
+        """Give this process's part of every batch from step `first` to the end of the run."""
+        return self.train_batches(range(first, self.plan.total_steps), self.workers)
+
+    def first_batch(self) -> Batch:
+        """Make the first batch of the run anew, in this process."""
+        return self.train_batches(range(1), 0).make(0)
+
+    def memory_gib(self) -> float:
+        """Tell the peak memory of this process."""
+        return peak_memory_gib(self.world.device)
+
+
+def wire(
+    recipe: Recipe, folder: RunFolder, world: World, progress: Progress, resumed: dict[str, Any] | None = None
+) -> Run:
+    """Build everything that `recipe` asks for. `resumed` is what the checkpoint to go on from says about itself."""
+    saved = open_model(recipe.finetune.weights) if recipe.finetune else None
+    splits = open_data(recipe, resumed or (saved.about if saved else None))
+    plan = make_plan(recipe, images=len(splits.train), processes=world.size)
+    set_determinism(recipe.train.deterministic)
+    precision = choose_precision(recipe.train.precision, world.device)
+    preprocess = make_preprocess(recipe)
+    res = as_grid(recipe.model.res)
+
+    seed_all(recipe.seed)
+    model = recipe.model.build(len(splits.classes)).to(world.device)
+    changes = load_first_weights(model, recipe, saved, splits.classes) if saved and not resumed else []
+    compiled = torch.compile(model) if recipe.train.compile else model
+    parameters = dict(model.named_parameters())
+    kernels = [weight for name, weight in parameters.items() if model.decays(name, weight)]
+
+    data = recipe.data
+    samples = cached(splits.train, data.cache, data.max_pixels, world.size)
+    workers = choose_workers(samples, os.cpu_count() or 1, world.size) if data.workers == "auto" else data.workers
+    order = Order(len(samples), recipe.seed, plan.batch_size, data.repeats)
+    transform = build_train_transform(recipe.augment, res, preprocess)
+    judged = RememberedBatches(
+        EvalBatches(
+            splits.val,
+            build_eval_transform(preprocess, res),
+            batch_size=recipe.eval.batch_size or plan.micro_batch,
+            rank=world.rank,
+            size=world.size,
+            workers=workers,
+            max_pixels=data.max_pixels,
+        )
+    )
+    sheet = ScoreSheet(len(splits.classes))
+    ema = recipe.train.ema
+    mixer = recipe.mix.build(recipe.seed, len(splits.classes), plan.batch_size, plan.mix_group, plan.mix_until_step)
+
+    def prepare(images: Tensor) -> Tensor:
+        return normalise(images, preprocess)
+
+    return Run(
+        recipe=recipe,
+        plan=plan,
+        world=world,
+        folder=folder,
+        splits=splits,
+        changes=tuple(changes),
+        about=describe_model(recipe, splits, preprocess),
+        model=model,
+        wrapped=world.wrap(compiled),
+        parameters=list(parameters.values()),
+        precision=precision,
+        prepare=prepare,
+        train_batches=lambda steps, workers: TrainBatches(
+            samples,
+            order,
+            transform,
+            steps=steps,
+            rank=world.rank,
+            size=world.size,
+            workers=workers,
+            max_pixels=data.max_pixels,
+        ),
+        workers=workers,
+        mixer=mixer,
+        loss=recipe.loss.build(
+            splits.classes, np.bincount(splits.train.labels, minlength=len(splits.classes)).tolist()
+        ).to(world.device),
+        penalty=L1(kernels, recipe.loss.l1) if recipe.loss.l1 else NoPenalty(),
+        clip=NoClip() if recipe.train.clip_norm is None else Clip(recipe.train.clip_norm),
+        optimizer=recipe.optim.build(
+            make_groups(
+                parameters.items(),
+                weight_decay=recipe.optim.weight_decay,
+                layer_decay=recipe.optim.layer_decay,
+                decays=model.decays,
+                layer_of=model.layer_of,
+                layers=model.layers,
+            )
+        ),
+        ema=Ema(parameters.items(), ema.decay, ema.warmup) if ema else NoEma(),
+        evaluate=lambda: evaluate(model, judged, prepare, sheet, world, precision),
+        bad_images=BadImageLog(folder.path / "bad_images.jsonl", len(samples), data.max_bad),
+        journal=Journal(folder, writes=world.is_first),
+        clock=Clock(),
+        progress=progress,
+    )
+
+
+def open_data(recipe: Recipe, before: Mapping[str, Any] | None) -> Splits:
+    """Open the data; images that the run `before` held out stay held out, and equal classes keep its order."""
+    data = recipe.data
+    splits = open_splits(data.train, data.val, data.hold_out)
+    if before is None or set(before["class_names"]) != set(splits.classes):
+        return splits
+    held = before.get("held") if data.val is None else None
+    return open_splits(data.train, data.val, data.hold_out, held=held, classes=tuple(before["class_names"]))
+
+
+def make_preprocess(recipe: Recipe) -> Preprocess:
+    """Gather what happens to an image before the model sees it, in evaluation and prediction alike."""
+    return Preprocess(
+        mean=recipe.data.mean,
+        std=recipe.data.std,
+        crop=recipe.eval.crop,
+        resize=recipe.eval.resize,
+        interpolation=recipe.eval.interpolation,
+    )
+
+
+def describe_model(recipe: Recipe, splits: Splits, preprocess: Preprocess) -> dict[str, Any]:
+    """Say in plain values all that the weights need to be used again, anywhere."""
+    plain = recipe.model_dump(mode="json")
+    return {
+        "task": recipe.task,
+        "model": plain["model"],
+        "res": list(as_grid(recipe.model.res)),
+        "class_names": list(splits.classes),
+        "preprocess": preprocess.model_dump(mode="json"),
+        "data": plain["data"],
+        "held": dict(splits.held.thresholds) if splits.held else None,
+        "recipe": plain,
+        "vit_version": __version__,
+    }
