@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,16 @@ from vit_cli.errors import CheckpointError, TrainingError
 FORMAT = "vit checkpoint"
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+PARTS = ("model", "ema", "about")
+ABOUT = ("model", "res", "class_names", "preprocess")
+PLAIN = (str, bytes, int, float, bool, type(None))
 
 
 @dataclass(frozen=True)
 class Saved:
     """A model as it was saved: the weights to evaluate (the average ones if there are), and what belongs to them.
 
-    `about` has `model` (the recipe's section), `res` [rows, columns], `class_names`, `preprocess`, `data`, `held`, `format_version`.
+    `about` has `model` (the recipe's section), `res` [rows, columns], `class_names`, `preprocess`, `data` and `held`.
     """
 
     path: Path
@@ -39,13 +44,35 @@ class Saved:
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Commit `content` (tensors and plain values) to `path`: it is there whole, or not at all."""
+    """Commit `content` to `path`: it is there whole, or not at all.
+
+    Raises TypeError for what `read_checkpoint` would refuse: anything but tensors and plain values.
+    """
     whole = {"format": FORMAT, "format_version": FORMAT_VERSION, **content}
-    commit(path, lambda aside: torch.save(whole, aside))
+    check_plain(whole, "checkpoint")
+
+    def write(aside: Path) -> None:
+        with aside.open("wb") as file:  # torch names a full disk only behind a file of Python's
+            torch.save(whole, file)
+
+    commit(path, write)
+
+
+def check_plain(value: Any, where: str) -> None:
+    """Raise TypeError if there is anything but tensors and plain values in `value`."""
+    if type(value) in (dict, OrderedDict):
+        for key, inner in value.items():
+            check_plain(key, f"a key of {where}")
+            check_plain(inner, f"{where}[{key!r}]")
+    elif type(value) in (list, tuple):
+        for number, inner in enumerate(value):
+            check_plain(inner, f"{where}[{number}]")
+    elif not isinstance(value, Tensor) and type(value) not in PLAIN:
+        raise TypeError(f"{where} is a {type(value).__name__}, which no checkpoint may hold.")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of ours. Nothing in it can run code: whatever is no tensor or plain value is refused."""
+    """Read a checkpoint of ours, and verify its checksums. Nothing in it can run code: only tensors and plain values load."""
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}")
     if not zipfile.is_zipfile(path):
@@ -53,6 +80,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is damaged or no checkpoint", "A file cut short while it was copied looks like this."
         )
     try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()  # torch.load does not compare the checksums
+        if damaged:
+            raise ValueError(f"the checksum of {damaged} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch reports damage with many kinds of errors
         reason = str(error).partition("\n")[0].partition(" (1)")[0]
@@ -71,8 +102,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def write_model(folder: Path, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write a model folder: weights as safetensors, everything else as JSON."""
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    with told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     commit(folder / WEIGHTS, lambda aside: save_file(tensors, aside, metadata={"format": "pt"}))
     text = json.dumps({"format_version": FORMAT_VERSION, **about}, indent=2, ensure_ascii=False)
     commit(folder / CONFIG, lambda aside: aside.write_text(text + "\n", encoding="utf-8"))
@@ -83,6 +115,10 @@ def open_model(path: Path) -> Saved:
     if path.is_dir():
         return open_folder(path)
     content = read_checkpoint(path)
+    missing = [key for key in PARTS if not isinstance(content.get(key), dict)]
+    if missing:
+        raise CheckpointError(f"{path} lacks {', '.join(missing)}")
+    check_about(content["about"], path)
     return Saved(path, content["model"] | content["ema"], content["about"])
 
 
@@ -101,32 +137,56 @@ def open_folder(path: Path) -> Saved:
         weights = load_file(folder / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"the model in {folder} can't be read: {error}") from error
-    missing = [key for key in ("model", "res", "class_names", "preprocess") if key not in about]
-    if missing:
-        raise CheckpointError(f"{folder / CONFIG} lacks {', '.join(missing)}")
+    if not isinstance(about, dict) or about.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(f"{folder / CONFIG} is not of format version {FORMAT_VERSION}, which this vit reads")
+    check_about(about, folder / CONFIG)
     return Saved(folder, weights, about)
+
+
+def check_about(about: Mapping[str, Any], path: Path) -> None:
+    """Raise CheckpointError unless `about` has what makes weights a model again."""
+    missing = [key for key in ABOUT if key not in about]
+    if missing:
+        raise CheckpointError(f"{path} lacks {', '.join(missing)}")
 
 
 def point(link: Path, target: Path) -> None:
     """Make `link` a relative symbolic link to `target`, in one step."""
-    aside = link.with_name(f".{link.name}.{os.getpid()}")
-    aside.unlink(missing_ok=True)
-    aside.symlink_to(os.path.relpath(target, link.parent))
-    aside.replace(link)
+    with beside(link) as aside:
+        aside.symlink_to(os.path.relpath(target, link.parent))
 
 
 def commit(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file aside, bring it to the disk, and only then give it its name."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with beside(path) as aside:
         write(aside)
         sync(aside)
-        aside.replace(path)
-        sync(path.parent)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as a RuntimeError
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Lend a name beside `path`; what the block makes there becomes `path` in one step, or leaves nothing."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with told(path):
         aside.unlink(missing_ok=True)
+        try:
+            yield aside
+            aside.replace(path)
+            sync(path.parent)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn what keeps `path` from being written into a TrainingError."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        cause = error.__context__  # torch hides the disk's own words here
+        reason = cause if isinstance(cause, OSError) else error
         raise TrainingError(
-            f"{path} can't be written: {str(error).partition(chr(10))[0]}",
+            f"{path} can't be written: {str(reason).partition(chr(10))[0]}",
             "Is the disk full or read-only? What was saved before is intact; `vit resume` goes on from there.",
         ) from error
 

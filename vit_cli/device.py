@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -22,18 +23,32 @@ def choose_device(devices: str, local_rank: int = 0) -> torch.device:
     if devices == "cpu":
         return torch.device("cpu")
     if devices == "auto" or devices.isdecimal():
-        return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
-    numbers = devices.split(",")
-    if not all(number.isdecimal() for number in numbers):
-        raise UsageError(
-            f"--devices {devices} is not understood", "Write auto, cpu, a number of processes, or a list such as 0,1."
-        )
-    index, there = int(numbers[local_rank]), torch.cuda.device_count()
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        index = local_rank
+    else:
+        index = gpu_numbers(devices, local_rank)[local_rank]
+    there = torch.cuda.device_count()
     if index >= there:
         raise UsageError(
             f"there is no GPU {index}: this machine shows {there}", "Leave --devices out, or write --devices cpu."
         )
     return torch.device("cuda", index)
+
+
+def gpu_numbers(devices: str, local_rank: int) -> list[int]:
+    """Read a list such as `0,1`; UsageError unless it names different GPUs, one for `local_rank` among them."""
+    numbers = devices.split(",")
+    if not all(number.isdecimal() for number in numbers):
+        raise UsageError(
+            f"--devices {devices} is not understood", "Write auto, cpu, a number of processes, or a list such as 0,1."
+        )
+    if len(set(map(int, numbers))) < len(numbers) or local_rank >= len(numbers):
+        raise UsageError(
+            f"--devices {devices} does not name a GPU for each process",
+            "Name as many different GPUs as there are processes.",
+        )
+    return [int(number) for number in numbers]
 
 
 def choose_precision(asked: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
@@ -78,4 +93,5 @@ def peak_memory_gib(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**30
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2 ** (30 if sys.platform == "darwin" else 20)  # macOS counts bytes, Linux KiB

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from vit_cli.device import choose_device
+from vit_cli.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -91,18 +92,22 @@ def join_world(devices: str = "auto") -> World:
 
 
 def count_processes(devices: str) -> int:
-    """Tell how many processes `--devices` asks for on this machine."""
+    """Tell how many processes `--devices` asks for on this machine; UsageError if it does not have the devices for them."""
     if devices == "auto":
         return max(torch.cuda.device_count(), 1)
-    if devices == "cpu":
-        return 1
-    return int(devices) if devices.isdecimal() else len(devices.split(","))
+    count = int(devices) if devices.isdecimal() else len(devices.split(","))
+    if count == 0:
+        raise UsageError("--devices 0 asks for no process at all", "Write --devices cpu to train without a GPU.")
+    choose_device(devices, local_rank=count - 1)
+    return count
 
 
 def launch_processes(devices: str) -> None:
     """Run this very command once per process under torch's launcher; return at once if that is not needed or was done."""
+    if "WORLD_SIZE" in os.environ:
+        return
     processes = count_processes(devices)
-    if processes == 1 or "WORLD_SIZE" in os.environ:
+    if processes == 1:
         return
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     sys.stdout.flush()

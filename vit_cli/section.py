@@ -65,7 +65,7 @@ class Duration:
     def steps(self, steps_per_epoch: float, total_steps: int) -> int:
         """Count this duration in steps, rounded up, so that any duration above zero lasts at least one step."""
         scale = {"epoch": steps_per_epoch, "step": 1.0, "%": total_steps / 100}[self.unit]
-        return math.ceil(round(self.amount * scale, 6))
+        return max(math.ceil(round(self.amount * scale, 6)), int(self.amount > 0))
 
     def __str__(self) -> str:
         amount = f"{self.amount:.12f}".rstrip("0").rstrip(".")
@@ -102,7 +102,10 @@ def resolve_path(value: Any, info: ValidationInfo) -> Any:
     """Make a recipe's path absolute: against the recipe's folder (`context["base"]`), then the current directory."""
     if not isinstance(value, str | Path):
         return value
-    path = Path(value).expanduser()
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{value} names a user that this machine does not know") from error
     if not path.is_absolute():
         base = (info.context or {}).get("base")
         beside = Path(base) / path if base else path

@@ -89,7 +89,7 @@ def warp(image: Tensor, source: Map, sampling: Sampling, fill: int) -> Tensor:
     rows, columns = centred(h).view(h, 1), centred(w)
     places = torch.addcmul(torch.addcmul(origin, by_row, rows), by_column, columns)  # (2, h, w): x and y in the frame
     if sampling == "nearest":
-        x, y = places.round_().unbind()
+        x, y = places.add_(0.5).unbind()  # halves go one way, so that a row never skips every other pixel
         index = y.clamp_(0, h + 1).long().mul_(w + 2).add_(x.clamp_(0, w + 1).long())
         return framed.reshape(3, -1).gather(1, index.view(1, -1).expand(3, -1)).view(3, h, w)
     grid = places.permute(1, 2, 0) * torch.tensor((2 / (w + 1), 2 / (h + 1))) - 1

@@ -55,7 +55,7 @@ class NoMix:
         return images, labels
 
 
-class Plan(NamedTuple):
+class Draws(NamedTuple):
     """How the images of a step are mixed, one entry for each position of the global batch.
 
     Outside its box a mixed image is `keep` of itself and 1 - `keep` of its partner; inside it is all partner. Of the
@@ -90,33 +90,31 @@ class Mixer:
         up to 1. Raises ValueError if the positions are not whole groups.
         """
         size, (h, w) = len(images), images.shape[-2:]
-        if first % self.group or size % self.group:
-            raise ValueError(f"positions {first} to {first + size} are not whole groups of {self.group}.")
-        plan = self.make_plan(step, h, w)
-        table = torch.from_numpy(np.stack(plan)[:, first : first + size].astype(np.float32))
+        if first % self.group or size % self.group or first + size > self.batch_size:
+            here = f"positions {first} to {first + size} of {self.batch_size}"
+            raise ValueError(f"{here} are not whole groups of {self.group}.")
+        table = torch.from_numpy(np.stack(self.draw(step, h, w))[:, first : first + size].astype(np.float32))
         table = send(table, images.device)
         own = (labels.unsqueeze(1) == torch.arange(self.classes, device=labels.device)).to(torch.float32)
         weight = weigh(table, h, w, has_boxes=self.mix.cutmix > 0).to(images.dtype)
         return self.blend(images, weight), self.blend(own, table[1].unsqueeze(1))
 
-    def make_plan(self, step: int, h: int, w: int) -> Plan:
+    def draw(self, step: int, h: int, w: int) -> Draws:
         """Draw how the whole global batch of `step` is mixed, for images of h x w pixels."""
         mix, size = self.mix, self.batch_size
         random = np.random.Generator(np.random.Philox(key=np.array([self.seed, step], dtype=np.uint64)))
         drawn, switched, y, x = random.random((4, size))
         keep = random.beta(mix.mixup, mix.mixup, size) if mix.mixup else np.ones(size)
-        if step >= self.until_step:
-            drawn = np.ones(size)
         cut = np.ones(size)
         if mix.cutmix:
             cut = random.beta(mix.cutmix, mix.cutmix, size)
             is_cut = switched < (mix.switch_prob if mix.mixup else 1.0)
             keep, cut = np.where(is_cut, 1.0, keep), np.where(is_cut, cut, 1.0)
-        is_mixed = drawn < mix.prob
+        is_mixed = (drawn < mix.prob) & (step < self.until_step)
         keep, cut = np.where(is_mixed, keep, 1.0), np.where(is_mixed, cut, 1.0)
         top, bottom = place(y, cut, h)
         left, right = place(x, cut, w)
-        return Plan(keep, keep - keep * (bottom - top) * (right - left) / (h * w), top, bottom, left, right)
+        return Draws(keep, keep - keep * (bottom - top) * (right - left) / (h * w), top, bottom, left, right)
 
     def blend(self, own: Tensor, weight: Tensor) -> Tensor:
         """Give weight * own + (1 - weight) * partner's, for (b, ...); exact where `weight` is 1."""
@@ -142,7 +140,7 @@ def send(table: Tensor, device: torch.device) -> Tensor:
 
 
 def weigh(table: Tensor, h: int, w: int, *, has_boxes: bool) -> Tensor:
-    """Turn a table (6, b) in the order of `Plan` into each pixel's share: (b, 1, h, w), without boxes (b, 1, 1, 1)."""
+    """Turn a table (6, b) in the order of `Draws` into each pixel's share: (b, 1, h, w), without boxes (b, 1, 1, 1)."""
     keep, _, top, bottom, left, right = table[:, :, None]
     if not has_boxes:
         return keep[:, :, None, None]

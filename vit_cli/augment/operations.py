@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from vit_cli.augment.draws import draw_chance
+from vit_cli.augment.draws import draw_below, draw_chance
 from vit_cli.augment.geometry import Map, Sampling, invert_affine, warp
 from vit_cli.augment.pixels import sharpen, solarise
 
@@ -93,6 +93,13 @@ def apply_operation(image: Tensor, operation: str, strength: float, reach: Reach
 def draw_sign(operation: str) -> float:
     """Draw 1 or -1 for an operation that goes both ways; it is 1 for the others."""
     return -1.0 if operation in SIGNED and draw_chance(0.5) else 1.0
+
+
+def draw_strength(operation: str, count: int, bins: int) -> float:
+    """Draw one of the first `count` of `bins` strengths from 0 to 1, and its sign; 0 where strength has no meaning."""
+    if operation == "identity" or operation in PLAIN:
+        return 0.0
+    return draw_below(count) / (bins - 1) * draw_sign(operation)
 
 
 def measure(move: str, image: Tensor, reach: Reach) -> float:

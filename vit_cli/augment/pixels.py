@@ -27,7 +27,7 @@ def sharpen(image: Tensor, factor: float) -> Tensor:
     around = columns[:, :-2] + columns[:, 1:-1] + columns[:, 2:] + 4 * inner
     smooth = around.to(torch.float32).mul_(1 / 13).round_()
     sharp = image.clone()
-    sharp[:, 1:-1, 1:-1] = smooth.mul_(1 - factor).add_(inner, alpha=factor).clamp_(0, 255)
+    sharp[:, 1:-1, 1:-1] = torch.add(inner, smooth.sub_(inner), alpha=1 - factor).clamp_(0, 255)
     return sharp
 
 

@@ -10,13 +10,22 @@ from torch import Tensor
 
 from vit_cli.augment.draws import Byte, draw_below, draw_chance
 from vit_cli.augment.geometry import Sampling
-from vit_cli.augment.operations import OPERATIONS, Paint, Reach, apply_operation, draw_sign
+from vit_cli.augment.operations import (
+    ENHANCEMENTS,
+    MOVES,
+    OPERATIONS,
+    Paint,
+    Reach,
+    apply_operation,
+    draw_sign,
+    draw_strength,
+)
 from vit_cli.augment.same_size import SameSize
 from vit_cli.section import Share
 
 WIDE = Reach(shear=0.99, translate=32.0, translate_unit="pixel", rotate=135.0, enhance=0.99, bits=(8, 2))
 AUGMIX = Reach(translate=1 / 3, bits=(4, 0))
-AUGMIX_OPERATIONS = OPERATIONS[1:]
+AUGMIX_OPERATIONS = (*MOVES, "posterize", "solarize", "auto_contrast", "equalize", *ENHANCEMENTS)
 AUGMIX_BINS = 10
 
 
@@ -62,9 +71,8 @@ class TrivialAugment(SameSize):
 
     def change(self, image: Tensor) -> Tensor:
         operation = OPERATIONS[draw_below(len(OPERATIONS))]
-        strength = draw_below(self.bins) / (self.bins - 1)
-        paint = Paint(self.interpolation, self.fill)
-        return apply_operation(image, operation, strength * draw_sign(operation), WIDE, paint)
+        strength = draw_strength(operation, self.bins, self.bins)
+        return apply_operation(image, operation, strength, WIDE, Paint(self.interpolation, self.fill))
 
 
 class AugMix(SameSize):
@@ -94,8 +102,8 @@ class AugMix(SameSize):
         paint = Paint(self.interpolation, self.fill)
         for _ in range(self.depth or 1 + draw_below(3)):
             operation = AUGMIX_OPERATIONS[draw_below(len(AUGMIX_OPERATIONS))]
-            strength = draw_below(self.severity) / (AUGMIX_BINS - 1)
-            image = apply_operation(image, operation, strength * draw_sign(operation), AUGMIX, paint)
+            strength = draw_strength(operation, self.severity, AUGMIX_BINS)
+            image = apply_operation(image, operation, strength, AUGMIX, paint)
         return image
 
 

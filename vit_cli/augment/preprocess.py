@@ -43,7 +43,7 @@ def build_eval_transform(preprocess: Preprocess, res: Grid) -> Callable[[Tensor]
 def normalise(images: Tensor, preprocess: Preprocess) -> Tensor:
     """(b, 3, h, w) uint8 -> float32 of the same shape, (x / 255 - mean) / std, on the device of `images`."""
     scale, shift = scale_and_shift(preprocess.mean, preprocess.std, images.device)
-    return torch.addcmul(shift, images, scale)
+    return images.to(torch.float32, copy=True).mul_(scale).add_(shift)
 
 
 @lru_cache(maxsize=16)

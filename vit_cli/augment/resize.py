@@ -15,7 +15,7 @@ Interpolation = Literal["bilinear", "bicubic"]
 ResizeMode = Literal["short", "squash"]
 CropShare = Annotated[float, Field(gt=0, le=1)]
 MODES = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
-LONGEST = 4
+LONGEST = 16
 """How many times longer than needed a side may get before a stretched image is trimmed."""
 
 

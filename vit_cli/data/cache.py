@@ -48,7 +48,7 @@ class Cached:
         if not height:
             return self.base.read(index)
         flat = self.pixels[self.starts[index] : self.starts[index + 1]].numpy()
-        image: NDArray[np.uint8] = flat.reshape(3, height, width).transpose(1, 2, 0)
+        image: NDArray[np.uint8] = flat.reshape(height, width, 3)
         return image
 
     def name(self, index: int) -> str:
@@ -108,7 +108,7 @@ def decode_all(samples: Samples, max_pixels: int, room: int) -> Cached | None:
         rows = range(start, min(start + CHUNK, len(samples)))
         images = [decode_or_none(samples, row, max_pixels) for row in rows]
         shapes = np.array([(0, 0) if image is None else image.shape[1:] for image in images], dtype=np.int64)
-        flat = [image.flatten() for image in images if image is not None]
+        flat = [image.permute(1, 2, 0).flatten() for image in images if image is not None]
         return torch.cat(flat) if flat else torch.empty(0, dtype=torch.uint8), shapes
 
     chunks: list[Tensor] = []

@@ -59,7 +59,7 @@ class Folder(Section):
 def check_place(root: Path, split: str | None) -> None:
     """Raise DataError unless `root`, and `split` in it, are folders."""
     if not root.is_dir():
-        raise DataError(f"{root} is {'not a folder' if root.exists() else 'not there'}", "check data.train.root")
+        raise DataError(f"{root} is {'not a folder' if root.exists() else 'not there'}", "check `root`")
     if split and not (root / split).is_dir():
         found = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name.encode()))
         raise DataError(f"{root} has no folder {split!r}", f"it has {listed(found, 'folder', 'folders')}")

@@ -104,32 +104,40 @@ class HuggingFaceSamples:
 
 
 def load(path: str, config: str | None, split: str) -> Any:
-    """Open a `datasets.Dataset`, without progress bars."""
+    """Open a `datasets.Dataset`, without progress bars, and without the web request by which it counts its use."""
     try:
         import datasets
     except ImportError as error:
         raise DataError("the data source 'hf' needs the package datasets", 'pip install "vit-cli[hf]"') from error
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    is_saved = any((Path(path) / name).exists() for name in ("state.json", "dataset_dict.json"))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if is_saved:
+                return pick(datasets.load_from_disk(path), split, path)
             if not Path(path).is_absolute() or Path(path).is_dir():
-                if (Path(path) / "state.json").exists() or (Path(path) / "dataset_dict.json").exists():
-                    return pick(datasets.load_from_disk(path), split, path)
                 return datasets.load_dataset(path, name=config, split=split)
-            files = sorted(glob.glob(path))  # noqa: PTH207 - the pattern may be absolute
-            if not files:
-                raise DataError(f"{path} is not there", "check data.train.path")
-            kind = FORMATS.get(Path(files[0]).suffix)
-            if kind is None:
-                raise DataError(f"{path} is neither parquet nor Arrow", "give a folder to have its kind found out")
+            kind, files = find_files(path)
             return datasets.load_dataset(kind, data_files={split.partition("[")[0]: files}, split=split)
-        except (OSError, ValueError, LookupError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise DataError(
-                f"{path} can't be opened as split {split!r}: {reason}", "check path, split and config"
-            ) from error
+    except (OSError, ValueError, LookupError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(
+            f"{path} can't be opened as split {split!r}: {reason}", "check path, split and config"
+        ) from error
+
+
+def find_files(path: str) -> tuple[str, list[str]]:
+    """Give the format and the files that a path or pattern means. Raises DataError if there are none."""
+    files = sorted(glob.glob(path))  # noqa: PTH207 - the pattern may be absolute
+    if not files:
+        raise DataError(f"{path} is not there", "check `path`")
+    kind = FORMATS.get(Path(files[0]).suffix)
+    if kind is None:
+        raise DataError(f"{path} is neither parquet nor Arrow", "give a folder to have its kind found out")
+    return kind, [glob.escape(file) for file in files]
 
 
 def pick(saved: Any, split: str, path: str) -> Any:

@@ -189,9 +189,8 @@ def assemble(
 ) -> Batch:
     """Put images together; `rows` are those shown, which differ from those drawn where one was broken."""
     labels = torch.from_numpy(samples.labels[np.asarray(rows, dtype=np.int64)])
-    return Batch(
-        torch.stack(list(images)), labels, torch.from_numpy(draws.indices), torch.from_numpy(draws.epochs), tuple(bad)
-    )
+    stacked = torch.stack(list(images)).contiguous()
+    return Batch(stacked, labels, torch.from_numpy(draws.indices), torch.from_numpy(draws.epochs), tuple(bad))
 
 
 class Made(Dataset[Any]):
@@ -216,8 +215,8 @@ def make_batches(make: Callable[[int], Batch], numbers: range, workers: int) -> 
     while True:
         try:
             item = next(batches, None)
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
+        except (RuntimeError, OSError, EOFError) as error:
+            if not workers or str(error).startswith("Caught"):  # raised by what the worker ran, a bug
                 raise
             raise DataError(
                 f"a process that loads images died: {one_line(error)}",

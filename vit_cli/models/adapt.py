@@ -23,11 +23,17 @@ class Adapted(NamedTuple):
 def stretch_tables(
     weights: Mapping[str, Tensor], source: Mapping[str, Grid], target: Mapping[str, Grid], stretch: Stretch
 ) -> Adapted:
-    """Stretch every table of positions that both models have; other weights, prefix tokens among them, stay as they are."""
+    """Stretch every table of positions that both models have; other weights, prefix tokens among them, stay as they are.
+
+    Raises CheckpointError for a table that does not hold the grid that its model claims.
+    """
     result, changes = dict(weights), []
     for name, grid in target.items():
         if name in weights and name in source and source[name] != grid:
-            result[name] = resize_positions(weights[name], source[name], grid, stretch)
+            try:
+                result[name] = resize_positions(weights[name], source[name], grid, stretch)
+            except ValueError as error:
+                raise CheckpointError(f"the weights do not fit their own model: {name}: {error}") from error
             changes.append(f"positions  {source[name]} -> {grid} ({stretch})")
     return Adapted(result, changes)
 

@@ -22,8 +22,8 @@ from vit_cli.recipe.yaml_writer import write_yaml
 
 R = TypeVar("R", Recipe, FinetuneRecipe)
 FROM_WEIGHTS = "from weights"
-TOP_KEYS = ("seed", "task", "model", "data")
-"""What stands at the top of a resolved recipe; the rest follows in the schema's order."""
+FIRST_KEYS = ("name", "seed", "task", "model", "data")
+"""What stands first in a resolved recipe and its sections; the rest follows in the schema's order."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,17 @@ def validate(tree: Tree, root: type[R], path: Path) -> R:
 
 def to_yaml(recipe: Recipe | FinetuneRecipe) -> str:
     """Write a recipe with every default filled in; reading it again gives an equal recipe."""
-    values = recipe.model_dump(mode="json")
-    return write_yaml({key: values.pop(key) for key in TOP_KEYS if key in values} | values)
+    return write_yaml(put_first(FIRST_KEYS, recipe.model_dump(mode="json")))
+
+
+def put_first(keys: tuple[str, ...], value: Any) -> Any:
+    """Copy plain values with some keys in front, wherever they are."""
+    if isinstance(value, list):
+        return [put_first(keys, item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ordered = [key for key in keys if key in value] + [key for key in value if key not in keys]
+    return {key: put_first(keys, value[key]) for key in ordered}
 
 
 def json_schema() -> dict[str, Any]:

@@ -44,7 +44,7 @@ def write_card(record: Record, evaluation: Evaluation | None) -> str:
     parts = [
         make_header(record, gather_scores(record, evaluation)),
         f"# {clean(record.name)}",
-        "An image classifier, trained with `vit`: a Vision Transformer toolkit that works from YAML recipes.",
+        "An image classifier, trained with `vit` from the recipe below.",
         clean(describe_state(record)),
         section("Results", table(("", ""), headline(record, evaluation))),
         section(
@@ -100,7 +100,7 @@ def section(title: str, body: str) -> str:
 
 def table(head: Sequence[str], rows: Mapping[str, str]) -> str:
     """Lay rows out as a Markdown table; no rows, no table."""
-    lines = [" | ".join(head), "---|---", *(f"{clean(key)} | {clean(value)}" for key, value in rows.items())]
+    lines = [" | ".join(head), "--- | ---", *(f"{key} | {clean(value)}" for key, value in rows.items())]
     return "\n".join(f"| {line} |" for line in lines) if rows else ""
 
 
@@ -119,11 +119,7 @@ def list_commands(record: Record) -> str:
 def clean(text: str) -> str:
     """Escape what Markdown and HTML would read as their own."""
     line = clean_line(text).replace("&", "&amp;").replace("<", "&lt;")
-    return (
-        "".join(f"\\{char}" if char in "|*_[]" else char for char in line)
-        if "`" not in line
-        else line.replace("|", "\\|")
-    )
+    return "".join(f"\\{char}" if char in "|*_[]" else char for char in line)
 
 
 def clean_line(text: str) -> str:

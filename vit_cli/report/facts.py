@@ -15,6 +15,7 @@ SCORES = {
     "macro_f1": ("macro F1", "{:.2f} %"),
     "images": ("validation images", "{:,.0f}"),
 }
+STATES = {"running": "This run is going on", "interrupted": "This run was interrupted", "failed": "This run failed"}
 SECTIONS = ("model", "data", "augment", "mix", "loss", "optim", "schedule", "train", "eval", "finetune")
 
 
@@ -57,13 +58,13 @@ def format_duration(seconds: float) -> str:
 
 def describe_state(record: Record) -> str:
     """Say in a sentence how the run stands; nothing if it is finished or unknown."""
-    status = record.status.get("status", "")
-    if status in ("", "finished"):
+    said = STATES.get(record.status.get("status", ""), "")
+    if not said:
         return ""
     step, total = record.status.get("step"), record.status.get("total_steps")
     reached = f" at step {step:,} of {total:,}" if step is not None and total else ""
     reason = f": {record.status['reason']}" if record.status.get("reason") else ""
-    return f"This run is {status}{reached}{reason}."
+    return f"{said}{reached}{reason}."
 
 
 def describe_recipe(record: Record) -> dict[str, str]:

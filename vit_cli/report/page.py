@@ -61,7 +61,7 @@ def write_page(record: Record, evaluation: Evaluation | None, pairs: Sequence[Pa
             "What the model saw while training",
             show_picture(record.path / "samples/train_batch.png", "a batch", "photo"),
         ),
-        section("Evaluations", show_rows(record.rows)),
+        section("Evaluations", show_rows(record.rows, record.best)),
         section(
             "Recipe",
             show_facts(describe_recipe(record)) + fold("The whole recipe", show_code(record.resolved or record.recipe)),
@@ -134,14 +134,14 @@ def show_pairs(pairs: Sequence[Pair]) -> str:
     return show_table(["true class", "taken for", "images"], lines, [False, False, True])
 
 
-def show_rows(rows: Sequence[Numbers]) -> str:
-    """Show the evaluations: all, or of very many an even choice with the last and every best one."""
-    every = -(-len(rows) // MOST_ROWS)
-    chosen = [row for number, row in enumerate(reversed(rows)) if number % max(every, 1) == 0][::-1]
+def show_rows(rows: Sequence[Numbers], best: Numbers) -> str:
+    """Show the evaluations: all, or of very many an even choice with the last and the best one."""
+    every = max(1, -(-len(rows) // MOST_ROWS))
+    chosen = [row for number, row in enumerate(reversed(rows)) if number % every == 0 or row is best][::-1]
     columns = [key for key in COLUMNS if any(key in row for row in rows)]
     lines = [[COLUMNS[key][1].format(row[key]) if key in row else "" for key in columns] for row in chosen]
     table = show_table(
-        [COLUMNS[key][0] for key in columns], lines, [True] * len(columns), [bool(row.get("best")) for row in chosen]
+        [COLUMNS[key][0] for key in columns], lines, [True] * len(columns), [row is best for row in chosen]
     )
     note = f"<p class=faint>Every {every}th of {len(rows):,} evaluations; metrics.csv has all.</p>" if every > 1 else ""
     return note + (fold(f"{len(chosen)} rows", table) if len(chosen) > 15 else table)

@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vit_cli.checkpoint import commit, point
-from vit_cli.errors import UsageError
+from vit_cli.checkpoint import CONFIG, WEIGHTS, commit, point
+from vit_cli.errors import TrainingError, UsageError
 
 RUNS = Path("runs")
 
@@ -40,6 +40,10 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def log(self) -> Path:
+        return self.path / "train.log"
+
+    @property
     def resolved(self) -> Path:
         return self.path / "resolved.yaml"
 
@@ -63,40 +67,53 @@ class RunFolder:
         self.write_json("status.json", {"status": status, "heartbeat": heartbeat, "pid": os.getpid(), **facts})
 
 
-def make_folder(name: str, out: Path | None, overwrite: bool) -> RunFolder:
-    """Make a new run folder: `runs/<time>_<name>`, or `out`, which must be empty or absent unless `overwrite`.
+def choose_folder(name: str, out: Path | None, overwrite: bool) -> Path:
+    """Choose the path of a new run: `runs/<time>_<name>`, or `out`, which must be empty or absent unless `overwrite`.
 
-    Raises UsageError if the place is taken or can't be written. `overwrite` replaces a run's files and deletes nothing else.
+    Raises UsageError if the place is taken.
     """
     if out is None:
         out = RUNS / f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}"
         while out.exists():
             out = out.with_name(out.name + "_1")
+    elif out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file", "Name another folder.")
     elif out.is_dir() and any(out.iterdir()) and not overwrite:
         raise UsageError(f"{out} is not empty", "Name another folder, or add --overwrite.")
-    folder = RunFolder(out.absolute())
+    return out.absolute()
+
+
+def make_folder(folder: RunFolder) -> None:
+    """Make the folder and point `runs/latest` to it; of a run that it overwrites, remove what `clear` names, no more.
+
+    Raises UsageError if it can't be written.
+    """
     try:
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
-        clear(folder)
         mark_latest(folder.path)
+        clear(folder)
     except OSError as error:
-        raise UsageError(f"{out} can't be made: {error.strerror}", "Name another place with --out.") from error
-    return folder
+        raise UsageError(f"{folder.path} can't be made: {error.strerror}", "Name another place with --out.") from error
 
 
 def clear(folder: RunFolder) -> None:
-    """Remove the checkpoints and journals of an overwritten run, so that nothing of it is mistaken for the new one's."""
-    for old in [
-        *folder.checkpoints.glob("*.pt"),
-        *(folder.path / name for name in ("metrics.csv", "steps.jsonl", "bad_images.jsonl")),
-    ]:
+    """Remove the weights and journals of an overwritten run, so that nothing of it is mistaken for the new one's."""
+    journals = ("metrics.csv", "steps.jsonl", "bad_images.jsonl", "train.log", "summary.json")
+    weights = [*folder.checkpoints.glob("*.pt"), folder.model / CONFIG, folder.model / WEIGHTS]
+    for old in [*weights, *(folder.path / name for name in journals)]:
         old.unlink(missing_ok=True)
 
 
 def mark_latest(path: Path) -> None:
-    """Point `runs/latest` at a run."""
-    RUNS.mkdir(exist_ok=True)
-    point(RUNS / "latest", path)
+    """Point `runs/latest` at a run; UsageError where the current directory can't be written."""
+    try:
+        RUNS.mkdir(exist_ok=True)
+        point(RUNS / "latest", path)
+    except (OSError, TrainingError) as error:
+        raise UsageError(
+            f"{RUNS.absolute() / 'latest'} can't be made to point to the run",
+            "Start from a folder that you can write in.",
+        ) from error
 
 
 def find_run(path: Path | None) -> RunFolder:

@@ -1,4 +1,4 @@
-"""The run's written record: metrics.csv, steps.jsonl, train.log; and the clock behind images/s, wait and eta."""
+"""The run's written record: metrics.csv, steps.jsonl; and the clock behind images/s, wait and eta."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vit_cli.checkpoint import commit
 from vit_cli.train.folder import RunFolder
 from vit_cli.train.progress import Row
 
@@ -76,7 +77,6 @@ class Journal:
     def __init__(self, folder: RunFolder, writes: bool = True) -> None:
         self.metrics = folder.path / "metrics.csv"
         self.steps = folder.path / "steps.jsonl"
-        self.text = folder.path / "train.log"
         self.writes = writes
 
     def rewind(self, step: int) -> None:
@@ -90,16 +90,16 @@ class Journal:
         if not self.metrics.exists():
             return {}
         with self.metrics.open(newline="", encoding="utf-8") as file:
-            *_, row = csv.DictReader(file)
-        return {name: float(value) for name, value in row.items() if name != "best"}
+            rows = list(csv.DictReader(file))
+        return {name: float(value) for name, value in rows[-1].items() if name != "best"} if rows else {}
 
     def add_row(self, row: Row) -> None:
         """Append an evaluation to metrics.csv."""
         if not self.writes:
             return
-        is_new = not self.metrics.exists()
+        is_new = not self.metrics.exists() or not self.metrics.stat().st_size
         with self.metrics.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
+            writer = csv.writer(file, lineterminator="\n")
             if is_new:
                 writer.writerow(COLUMNS)
             writer.writerow([getattr(row, name) for name in COLUMNS])
@@ -109,11 +109,6 @@ class Journal:
         if self.writes:
             append(self.steps, json.dumps(facts))
 
-    def log(self, text: str) -> None:
-        """Append a line with the time to train.log."""
-        if self.writes:
-            append(self.text, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
-
 
 def append(path: Path, line: str) -> None:
     with path.open("a", encoding="utf-8") as file:
@@ -121,17 +116,23 @@ def append(path: Path, line: str) -> None:
 
 
 def keep_rows(path: Path, last_step: int) -> None:
-    """Drop the rows of metrics.csv that lie after `last_step`."""
+    """Drop the rows of metrics.csv that lie after `last_step`, and what a crash left half written."""
     if path.exists():
-        head, *rows = path.read_text(encoding="utf-8").splitlines()
-        kept = [row for row in rows if int(row.partition(",")[0]) <= last_step]
-        path.write_text("\n".join([head, *kept]) + "\n", encoding="utf-8")
+        head, *rows = whole_lines(path) or [",".join(COLUMNS)]
+        replace_lines(path, [head, *(row for row in rows if int(row.partition(",")[0]) <= last_step)])
 
 
 def keep_steps(path: Path, last_step: int) -> None:
-    """Drop the lines of steps.jsonl that lie after `last_step`."""
+    """Drop the lines of steps.jsonl that lie after `last_step`, and what a crash left half written."""
     if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        path.write_text(
-            "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= last_step), encoding="utf-8"
-        )
+        replace_lines(path, [line for line in whole_lines(path) if json.loads(line)["step"] <= last_step])
+
+
+def whole_lines(path: Path) -> list[str]:
+    """Read the lines of a file that were written to their end."""
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def replace_lines(path: Path, lines: list[str]) -> None:
+    """Put `lines` in the place of a file's own, all or none."""
+    commit(path, lambda aside: aside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 
@@ -69,3 +71,44 @@ class Silence:
 
     def end(self) -> None:
         """Show nothing."""
+
+
+class Logged:
+    """Passes everything on to another watcher, and writes what it shows into train.log, with the time."""
+
+    def __init__(self, watcher: Progress, path: Path) -> None:
+        self.watcher = watcher
+        self.path = path
+
+    def write(self, text: str) -> None:
+        """Append a line to the log."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+
+    def header(self, facts: Mapping[str, str]) -> None:
+        """Log a line per fact."""
+        for key, value in facts.items():
+            self.write(f"{key}: {value}")
+        self.watcher.header(facts)
+
+    def tick(self, tick: Tick) -> None:
+        """Log nothing: steps.jsonl has it."""
+        self.watcher.tick(tick)
+
+    def row(self, row: Row) -> None:
+        """Log the row."""
+        self.write(
+            f"step {row.step}, epoch {row.epoch:g} of {row.epochs:g}: train_loss {row.train_loss:.4f}, val_loss {row.val_loss:.4f}, "
+            f"top1 {row.top1:.2f}, top5 {row.top5:.2f}, lr {row.lr:.3g}, {row.images_per_second:g} img/s, wait {row.wait:.0%}"
+            + (", best" if row.best else "")
+        )
+        self.watcher.row(row)
+
+    def note(self, text: str) -> None:
+        """Log the line."""
+        self.write(text)
+        self.watcher.note(text)
+
+    def end(self) -> None:
+        """Leave the terminal as it was."""
+        self.watcher.end()

@@ -17,10 +17,10 @@ from vit_cli.dist import World, join_world
 from vit_cli.errors import Stopped, VitError
 from vit_cli.recipe.load import Loaded, load_recipe, to_yaml
 from vit_cli.train.environment import command_line, describe_environment
-from vit_cli.train.folder import RunFolder, make_folder, mark_latest
+from vit_cli.train.folder import RunFolder, choose_folder, make_folder, mark_latest
 from vit_cli.train.keep import restore
 from vit_cli.train.loop import run_loop
-from vit_cli.train.progress import Progress, Silence
+from vit_cli.train.progress import Logged, Progress, Silence
 from vit_cli.train.state import TrainState
 from vit_cli.train.step import take_step
 from vit_cli.train.stop import StopFlag
@@ -47,19 +47,23 @@ class Outcome:
 
 
 def start_run(loaded: Loaded, options: Options, progress: Progress) -> Outcome:
-    """Train what a recipe asks for, in a new run folder; a recipe with `finetune` starts from its weights."""
+    """Train what a recipe asks for, in a new run folder; a recipe with `finetune` starts from its weights.
+
+    The folder is made when everything is built, so that a recipe whose data is missing leaves nothing behind.
+    """
     with joined(options.devices) as world:
-        name = options.name or loaded.path.stem
-        folder = RunFolder(
-            Path(world.share(str(make_folder(name, options.out, options.overwrite).path) if world.is_first else ""))
-        )
+        chosen = choose_folder(options.name or loaded.path.stem, options.out, options.overwrite)
+        folder = RunFolder(Path(world.share(str(chosen))))
+        watcher = Logged(progress, folder.log) if world.is_first else Silence()
+        run = wire(loaded.recipe, folder, world, watcher)
         if world.is_first:
+            make_folder(folder)
             folder.write_text("recipe.yaml", f"# {command_line()}\n{loaded.text}")
             folder.write_text("resolved.yaml", to_yaml(loaded.recipe))
             folder.write_json("env.json", describe_environment())
-        watcher = progress if world.is_first else Silence()
-        with reported(folder, world):
-            return train(wire(loaded.recipe, folder, world, watcher), TrainState(), StopFlag(options.seconds))
+        world.barrier()
+        with reported(run):
+            return train(run, TrainState(), StopFlag(options.seconds))
 
 
 def try_run(loaded: Loaded, options: Options, progress: Progress) -> dict[str, Any]:
@@ -91,14 +95,13 @@ def resume_run(folder: RunFolder, options: Options, progress: Progress) -> Outco
             return None
         about = content["about"]
     with joined(options.devices) as world:
-        watcher = progress if world.is_first else Silence()
-        with reported(folder, world):
-            if world.is_first:
-                mark_latest(folder.path)
-            recipe = load_recipe(str(folder.resolved)).recipe
-            state = TrainState()
-            run = wire(recipe, folder, world, watcher, resumed=about)
-            restore(run, state)
+        watcher = Logged(progress, folder.log) if world.is_first else Silence()
+        state = TrainState()
+        run = wire(load_recipe(folder.resolved).recipe, folder, world, watcher, resumed=about)
+        restore(run, state)
+        if world.is_first:
+            mark_latest(folder.path)
+        with reported(run):
             return train(run, state, StopFlag(options.seconds))
 
 
@@ -182,18 +185,16 @@ def joined(devices: str) -> Iterator[World]:
 
 
 @contextmanager
-def reported(folder: RunFolder, world: World) -> Iterator[None]:
+def reported(run: Run) -> Iterator[None]:
     """Write into the folder how a run that does not finish ended."""
     try:
         yield
-    except Stopped as stopped:
-        if world.is_first:
-            folder.write_status("interrupted", reason=stopped.problem, **last_known(folder))
-        raise
     except BaseException as error:
-        if world.is_first:
+        if run.world.is_first:
             reason = error.problem if isinstance(error, VitError) else f"{type(error).__name__}: {error}"
-            folder.write_status("failed", reason=reason, **last_known(folder))
+            run.progress.note(reason)
+            status = "interrupted" if isinstance(error, Stopped) else "failed"
+            run.folder.write_status(status, reason=reason, **last_known(run.folder))
         raise
 
 

@@ -50,6 +50,6 @@ class StopFlag:
 
 def read_time(text: str) -> float:
     """Turn `2h`, `90m`, `1h30m` or `45s` into seconds; UsageError for anything else."""
-    if not re.fullmatch(r"(\d+[smhd])+", text):
+    if not re.fullmatch(r"(\d{1,9}[smhd])+", text):
         raise UsageError(f"--time {text} is not understood", "Write for example 90m, 2h or 1h30m.")
     return float(sum(int(amount) * UNITS[unit] for amount, unit in re.findall(r"(\d+)([smhd])", text)))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from conftest import KINDS, Broken, Jitter
+from pictures import KINDS, Broken, Jitter
 
 from vit_cli.data import cache
 from vit_cli.data.cache import Cached, RememberedBatches, cached
@@ -70,9 +70,9 @@ def test_a_wrong_estimate_is_noticed_on_the_way(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_ram_without_enough_memory_is_an_error_with_numbers() -> None:
-    samples = Synthetic(images=10**6, size=2000).open()
-    with pytest.raises(DataError, match="needs about 12000.0 GB"):
-        cached(samples, "ram", MAX_PIXELS)
+    samples = Synthetic(images=1000, size=200).open()
+    with pytest.raises(DataError, match=r"needs about 0\.1 GB, and 0\.0 GB are free"):
+        cached(samples, "ram", MAX_PIXELS, processes=10**15)
 
 
 def test_evaluation_batches_are_made_once() -> None:

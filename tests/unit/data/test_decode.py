@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import encode, picture
+from pictures import encode, picture
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -182,7 +182,7 @@ def test_a_huge_picture_is_refused_by_its_header() -> None:
 
 
 def test_the_limit_is_that_of_the_recipe() -> None:
-    with pytest.raises(BadImage, match="24x16, data.max_pixels is 383"):
+    with pytest.raises(BadImage, match=r"24x16, data\.max_pixels is 383"):
         decode(encode(COLOURS), max_pixels=383)
     assert decode(encode(COLOURS), max_pixels=384).shape == (3, 16, 24)
 
@@ -211,10 +211,16 @@ def test_pixels_become_channels_of_their_own_memory() -> None:
     grey, colour = np.arange(6, dtype=np.uint8).reshape(2, 3), np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
     assert from_array(grey).tolist() == [grey.tolist()] * 3
     assert torch.equal(to_pixels(colour), torch.from_numpy(colour).permute(2, 0, 1))
-    chw = np.arange(18, dtype=np.uint8).reshape(3, 2, 3)
-    pixels = from_array(chw.transpose(1, 2, 0))
-    pixels.zero_()
-    assert chw.sum() > 0
+    from_array(colour).zero_()
+    assert colour.sum() > 0
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_the_colours_of_a_pixel_lie_side_by_side(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for data in (encode(COLOURS, "JPEG", exif=exif), encode(COLOURS, exif=exif), encode(COLOURS.convert("L"), "JPEG")):
+        assert decode(data).stride()[0] == 1
 
 
 def chunk(kind: bytes, content: bytes = b"") -> bytes:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import encode, picture, write_folder
+from pictures import encode, picture, write_folder
 
 from vit_cli.data.folder import Folder
 from vit_cli.errors import DataError
@@ -85,8 +85,7 @@ def test_a_loop_of_links_is_found(tmp_path: Path) -> None:
 def test_names_of_any_bytes_work(tmp_path: Path) -> None:
     write_folder(tmp_path, {"cat": 1, "dog": 1})
     for name in (b"\xff\xfe.png", "🐈.png".encode(), b"new\nline.png", b"\x1b[31m.png", b"x" * 251 + b".png"):
-        with open(os.fsencode(tmp_path) + b"/cat/" + name, "wb") as file:
-            file.write(encode(picture(1)))
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/cat/" + name)).write_bytes(encode(picture(1)))
     samples = Folder(root=tmp_path).open()
     assert len(samples) == 7
     assert all(samples.read(i) for i in range(7))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_folder
+from pictures import write_folder
 
 from vit_cli.data.digits import Digits
 from vit_cli.data.folder import Folder
@@ -48,7 +48,7 @@ def test_one_class_can_not_be_trained_on(tmp_path: Path) -> None:
 
 
 def test_one_image_of_every_class_leaves_nothing_to_hold_out(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no image .* can be held out"):
+    with pytest.raises(DataError, match=r"no image .* can be held out"):
         open_splits(Folder(root=write_folder(tmp_path, {"ant": 1, "bee": 1})), None, 0.2)
 
 

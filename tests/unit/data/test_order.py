@@ -27,8 +27,8 @@ def test_a_permutation_of_a_trillion_stays_within_its_range() -> None:
 
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_every_order_of_few_images_is_equally_likely(n: int) -> None:
-    found = Counter(tuple(Permutation(n, key)(np.arange(n)).tolist()) for key in range(2000))
-    expected = 2000 / math.factorial(n)
+    found = Counter(tuple(Permutation(n, key)(np.arange(n)).tolist()) for key in range(600))
+    expected = 600 / math.factorial(n)
     chi2 = sum((found[order] - expected) ** 2 / expected for order in permutations(range(n)))
     freedom = math.factorial(n) - 1
     assert chi2 < freedom + 5 * math.sqrt(2 * freedom)
@@ -90,7 +90,4 @@ def test_epochs_and_seeds_differ_in_their_order() -> None:
 
 
 def test_the_order_never_changes_between_versions() -> None:
-    assert Order(1000, 0, 6).draws(0).indices.tolist() == ORDER_OF_VERSION_0
-
-
-ORDER_OF_VERSION_0: list[int] = []
+    assert Order(1000, 0, 6).draws(0).indices.tolist() == [427, 609, 505, 44, 665, 799]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,16 +15,16 @@ from vit_cli.errors import DataError
 
 
 def test_a_million_files_take_less_than_100_mb() -> None:
+    count = 50_000  # a twentieth, for tracemalloc is slow
     tracemalloc.start()
-    labels = np.arange(1_000_000) % 1000
-    names = PackedNames(f"n{i % 1000:08d}/n{i % 1000:08d}_{i:07d}.JPEG".encode() for i in range(1_000_000))
-    samples = Files("/data", names, labels, [f"n{i:08d}" for i in range(1000)])
+    names = PackedNames(f"n{i % 1000:08d}/n{i % 1000:08d}_{i:07d}.JPEG".encode() for i in range(count))
+    samples = Files("/data", names, np.arange(count) % 1000, [f"n{i:08d}" for i in range(1000)])
     kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert kept < 60e6
-    assert peak < 100e6
-    assert samples.key(654_321) == "n00000321/n00000321_0654321.JPEG"
-    assert len(pickle.dumps(samples)) < 60e6
+    assert kept < 60e6 / 20
+    assert peak < 100e6 / 20
+    assert samples.key(43_321) == "n00000321/n00000321_0043321.JPEG"
+    assert len(pickle.dumps(samples)) < 60e6 / 20
 
 
 def test_names_that_are_empty_or_not_utf8_come_back_whole() -> None:
@@ -65,10 +66,8 @@ def test_a_subset_of_a_subset_keeps_names_and_keys() -> None:
     assert part.labels.tolist() == [0, 3]
 
 
-def test_a_path_of_bytes_is_read_as_it_is(tmp_path: object) -> None:
-    root = os.fsencode(str(tmp_path))
-    with open(root + b"/\xff\n.png", "wb") as file:
-        file.write(b"content")
+def test_a_path_of_bytes_is_read_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff\n.png")).write_bytes(b"content")
     samples = Files(str(tmp_path), PackedNames([b"\xff\n.png"]), np.zeros(1, np.int64), ["a"])
     assert samples.read(0) == b"content"
     assert samples.name(0).endswith("/\\xff\\n.png")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import KINDS, encode, picture, write_folder, write_mnist, write_parquet
+from pictures import KINDS, encode, picture, write_folder, write_mnist, write_parquet
 from pydantic import TypeAdapter
 
 from vit_cli.data.digits import Digits
@@ -91,6 +92,21 @@ def test_a_secret_label_is_an_error_with_its_row(tmp_path: Path) -> None:
         HuggingFace(path=str(path)).open()
 
 
+def test_local_files_are_opened_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_parquet(tmp_path / "train-0.parquet", [1, 0, 1], ["cat", "dog"])
+    asked: list[object] = []
+
+    def refuse(*address: object, **options: object) -> None:
+        asked.append(address)
+        raise OSError("there is no network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    for place in (path, tmp_path, tmp_path / "train*.parquet"):
+        assert len(HuggingFace(path=str(place)).open()) == 3
+    assert asked == []
+
+
 def test_a_path_that_is_not_there_is_no_question_to_the_hub(tmp_path: Path) -> None:
     pytest.importorskip("datasets", reason="the extra `hf` is not installed")
     with pytest.raises(DataError, match="is not there"):
@@ -115,7 +131,7 @@ def test_torchvision_files_are_read_as_they_are(tmp_path: Path) -> None:
 def test_torchvision_without_data_or_split_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="CIFAR10 is not in"):
         Torchvision(dataset="CIFAR10", root=tmp_path, download=False).open()
-    with pytest.raises(DataError, match="no split 'val'\n.*train, test"):
+    with pytest.raises(DataError, match=r"no split 'val'\n.*train, test"):
         Torchvision(dataset="CIFAR10", root=tmp_path, split="val").open()
 
 

@@ -1,0 +1,88 @@
+"""A stopped run goes on to the same end, to the bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.integration.conftest import TINY, Run
+
+
+def final(run: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a run's last checkpoint: weights, averages and the optimiser's moments."""
+    content = torch.load(run / "checkpoints/last.pt", weights_only=True)
+    moments = {f"{i}.{key}": value for i, state in content["optimizer"]["state"].items() for key, value in state.items()}
+    averages = {f"ema.{name}": tensor for name, tensor in content["ema"].items()}
+    return content["model"] | averages | moments
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_stopped_by_sigterm_ends_equal_to_the_bit(tmp_path: Path, photos: Path, vit_process: Run, workers: int) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(TINY.format(root=photos, workers=workers, steps=40))
+    assert vit_process("train", recipe, "--out", "whole", "-q").code == 0
+    words = [sys.executable, "-m", "vit_cli", "train", str(recipe), "--out", "parted", "-q"]
+    process = subprocess.Popen(words, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
+    steps = tmp_path / "parted/steps.jsonl"
+    while process.poll() is None and (not steps.exists() or len(steps.read_text().splitlines()) < 6):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "vit resume" in err
+    status = json.loads((tmp_path / "parted/status.json").read_text())
+    assert status["status"] == "interrupted"
+    assert 0 < status["step"] < 40
+    assert vit_process("resume", "parted", "-q").code == 0
+    assert same(final(tmp_path / "whole"), final(tmp_path / "parted"))
+    logs = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("whole", "parted")]
+    losses = [[line.split(",")[:6] for line in log] for log in logs]
+    assert losses[0] == losses[1], "the journal has no missing or doubled row, and the same numbers"
+
+
+def test_time_stops_and_resume_goes_on_to_the_same_end(vit: Run, recipe: Path, tmp_path: Path) -> None:
+    assert vit("train", recipe, "--out", tmp_path / "whole", "-q").code == 0
+    stopped = vit("train", recipe, "--out", tmp_path / "parted", "--time", "0s", "-q")
+    assert stopped.code == 143
+    for _ in range(2):
+        assert vit("resume", tmp_path / "parted", "--time", "0s", "-q").code == 143
+    assert vit("resume", tmp_path / "parted", "-q").code == 0
+    assert same(final(tmp_path / "whole"), final(tmp_path / "parted"))
+
+
+def test_resuming_a_finished_run_says_so(vit: Run, recipe: Path, tmp_path: Path) -> None:
+    assert vit("train", recipe, "--out", tmp_path / "run", "-q").code == 0
+    result = vit("resume")
+    assert result.code == 0
+    assert "is finished" in result.out
+
+
+def test_resuming_with_another_recipe_is_refused(vit: Run, recipe: Path, tmp_path: Path) -> None:
+    assert vit("train", recipe, "--out", tmp_path / "run", "--time", "0s", "-q").code == 143
+    resolved = tmp_path / "run/resolved.yaml"
+    resolved.write_text(resolved.read_text().replace("lr: 0.002", "lr: 0.1"))
+    result = vit("resume", tmp_path / "run")
+    assert result.code == 4
+    assert "recipe" in result.err
+
+
+def test_mixed_batches_in_micro_batches_equal_the_big_batch(vit: Run, recipe: Path, tmp_path: Path) -> None:
+    same_model = ["model.dropout=0", "model.drop_path=0", "optim={name: sgd, lr: 0.1, momentum: 0.9}"]
+    assert vit("train", recipe, *same_model, "--out", tmp_path / "big", "-q").code == 0
+    assert vit("train", recipe, *same_model, "train.micro_batch=2", "--out", tmp_path / "small", "-q").code == 0
+    one, two = final(tmp_path / "big"), final(tmp_path / "small")
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-6)

@@ -1,0 +1,162 @@
+"""The console: what goes where, on a terminal and elsewhere."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from vit_cli.cli import console
+from vit_cli.cli.console import make_progress, show_error, show_json, show_result, show_table
+from vit_cli.errors import VitError
+from vit_cli.train.progress import Row, Silence, Tick
+
+ROW = Row(12, 1.0, 30.0, 2.3012, 2.1034, 24.12, 71.8, 1e-3, 8123, 0.02, 3.1, 724, best=True)
+
+
+class Terminal:
+    """A real pseudo-terminal in place of stderr; `shown` is what arrived on its other side."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.openpty()
+        self.stream = os.fdopen(self.writing, "w", encoding="utf-8")
+
+    def shown(self) -> str:
+        self.stream.flush()
+        text = os.read(self.reading, 1 << 20).decode()
+        self.stream.close()
+        os.close(self.reading)
+        return text
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    made = Terminal()
+    monkeypatch.setattr(sys, "stderr", made.stream)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+def watch(rows: list[Row]) -> None:
+    """Let a watcher see a small run."""
+    progress = make_progress(quiet=False, verbose=False)
+    progress.header({"model": "vit", "run": "runs/\x1b[31mx"})
+    progress.tick(Tick(1, 100, 8123.0, 60.0))
+    for row in rows:
+        progress.row(row)
+    progress.end()
+
+
+def test_a_pipe_gets_plain_lines_on_stderr_only(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    watch([ROW, ROW._replace(best=False)])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "\r" not in err
+    assert "\x1b" not in err
+    assert [line.split()[:1] for line in err.splitlines()] == [["model"], ["run"], [], ["epoch"], ["1/30"], ["1/30"]]
+
+
+def test_heartbeats_come_when_nothing_was_shown_for_ten_seconds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    progress = make_progress(quiet=False, verbose=False)
+    for second in range(31):
+        now[0] = float(second)
+        progress.tick(Tick(second, 60, 100.0, 60.0 - second))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        " 17%  step 10/60  100 img/s  eta 50s",
+        " 33%  step 20/60  100 img/s  eta 40s",
+        " 50%  step 30/60  100 img/s  eta 30s",
+    ]
+
+
+def test_much_waiting_for_data_is_explained_once(capsys: pytest.CaptureFixture[str]) -> None:
+    watch([ROW, *[ROW._replace(wait=0.4)] * 3])
+    err = capsys.readouterr().err
+    assert err.count("data.workers") == err.count("data.cache=ram") == 1
+    watch([ROW])
+    assert "data.workers" not in capsys.readouterr().err
+
+
+def test_quiet_shows_nothing() -> None:
+    assert isinstance(make_progress(quiet=True, verbose=True), Silence)
+
+
+def test_a_terminal_gets_a_bar_that_is_gone_in_the_end(terminal: Terminal) -> None:
+    watch([ROW])
+    shown = terminal.shown()
+    assert "step 1/100" in shown
+    assert "\x1b[32m" in shown
+    assert "runs/x" in shown
+    assert shown.index("\x1b[?25l") < shown.rindex("\x1b[?25h")
+    assert shown.endswith("\x1b[2K")
+
+
+def test_no_color_means_no_colours(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    watch([ROW])
+    shown = terminal.shown()
+    assert "best" in shown
+    assert "\x1b[3" not in shown
+    assert "\x1b[9" not in shown
+
+
+def test_a_dumb_terminal_and_verbose_get_plain_lines(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_progress(quiet=False, verbose=True).note("hello")
+    monkeypatch.setenv("TERM", "dumb")
+    watch([ROW])
+    shown = terminal.shown()
+    assert shown[8:].startswith("  hello")
+    assert "\x1b" not in shown
+
+
+def test_errors_are_plain_words_with_a_hint_below(capsys: pytest.CaptureFixture[str]) -> None:
+    show_error(VitError("bad \x1b[2Jname.jpg\n  my.yaml:7  [red]x[/]", "first\nsecond"))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "Error: bad name.jpg\n  my.yaml:7  [red]x[/]\n  first\n  second\n"
+
+
+def test_errors_keep_their_brackets_on_a_terminal(terminal: Terminal) -> None:
+    show_error(VitError("res [224, 200]", "write [224, 208]"))
+    assert "res [224, 200]\r\n  write [224, 208]" in terminal.shown()
+
+
+def test_results_go_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    show_result("top1 \x1b[31m97.5")
+    show_table(["a", "b"], [["x", 1]])
+    assert capsys.readouterr() == ("top1 97.5\na  b\nx  1\n", "")
+
+
+def test_json_is_one_document_without_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    show_json({"loss": float("nan"), "all": [1.5, float("inf")], "name": "猫"})
+    assert json.loads(capsys.readouterr().out) == {"loss": None, "all": [1.5, None], "name": "猫"}
+    show_json({"a": 1}, line=True)
+    assert capsys.readouterr().out == '{"a": 1}\n'
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_odd_file_names_survive_any_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    name = "猫\udcff.jpg"
+    show_json({"path": name}, line=True)
+    show_result(name)
+    first, second = stream.buffer.getvalue().decode(encoding).splitlines()  # type: ignore[attr-defined]
+    assert json.loads(first) == {"path": name}
+    assert second.endswith("\\udcff.jpg")
+
+
+def test_the_console_loads_neither_torch_nor_rich() -> None:
+    code = "import sys, vit_cli.cli.console, vit_cli.cli.env; print(*{'torch', 'rich', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() in ([], ["rich"])

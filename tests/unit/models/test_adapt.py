@@ -1,0 +1,96 @@
+"""Fitting weights to another resolution and other classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from scipy.ndimage import zoom
+
+from vit_cli.errors import CheckpointError
+from vit_cli.models.adapt import load_weights, replace_head, stretch_tables
+from vit_cli.models.positions import Stretch
+from vit_cli.models.vit import Vit
+from vit_cli.section import Grid
+
+
+def section(**changes: Any) -> Vit:
+    return Vit(**{"width": 8, "depth": 1, "heads": 2, "patch": 4, "res": 16} | changes)
+
+
+GOOGLE = Stretch(mode="bilinear", align_corners=True)
+
+
+def test_only_the_table_is_stretched_and_the_change_is_told() -> None:
+    weights = section().build(3).state_dict()
+    source, target = section().position_grids(), section(res=(24, 32)).position_grids()
+    stretched = stretch_tables(weights, source, target, GOOGLE)
+    assert stretched.changes == ["positions  4x4 -> 6x8 (bilinear + align corners)"]
+    table = stretched.weights["positions.table"]
+    expected = zoom(weights["positions.table"].reshape(4, 4, 8).numpy(), (1.5, 2, 1), order=1).reshape(1, 48, 8)
+    torch.testing.assert_close(table, torch.from_numpy(expected), rtol=1e-5, atol=1e-5)
+    assert stretched.weights.keys() == weights.keys()
+    assert all(stretched.weights[name] is weights[name] for name in weights if name != "positions.table")
+    load_weights(section(res=(24, 32)).build(3), stretched.weights)
+
+
+@pytest.mark.parametrize("other", [section(), section(positions="sincos2d"), section(positions="none", res=32)])
+def test_equal_grids_and_positions_without_a_table_are_left_alone(other: Vit) -> None:
+    weights = other.build(3).state_dict()
+    stretched = stretch_tables(weights, other.position_grids(), other.position_grids(), Stretch())
+    assert stretched.changes == []
+    assert stretched.weights == weights
+
+
+def test_sincos2d_weights_fit_any_resolution() -> None:
+    weights = section(positions="sincos2d").build(3).state_dict()
+    load_weights(section(positions="sincos2d", res=32).build(3), weights)
+
+
+def test_a_table_that_does_not_hold_its_models_grid_is_a_checkpoint_error() -> None:
+    weights = section().build(3).state_dict()
+    with pytest.raises(CheckpointError, match=r"positions\.table: a table of 16 positions does not hold a 5x5 grid"):
+        stretch_tables(weights, {"positions.table": Grid(5, 5)}, {"positions.table": Grid(6, 6)}, Stretch())
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_the_whole_old_head_goes_and_a_zero_one_comes(head: str) -> None:
+    torch.manual_seed(0)
+    weights = section(head=head).build(10).state_dict()
+    model = section().build(4)
+    replaced = replace_head(weights, model)
+    assert {name for name in replaced if name.startswith("head.")} == {"head.weight", "head.bias"}
+    assert replaced["head.weight"].shape == (4, 8)
+    assert not replaced["head.weight"].any()
+    assert all(replaced[name] is weights[name] for name in weights if not name.startswith("head."))
+    load_weights(model, replaced)
+    assert torch.equal(model.state_dict()["norm.weight"], weights["norm.weight"])
+
+
+def test_loading_copies_every_tensor() -> None:
+    weights = {name: torch.randn_like(value) for name, value in section().build(3).state_dict().items()}
+    model = section().build(3)
+    load_weights(model, weights)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+def test_what_does_not_fit_is_named_with_both_shapes_and_nothing_is_loaded() -> None:
+    model = section().build(3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    weights = section(pool="gap").build(5).state_dict() | {"extra": torch.zeros(())}
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(model, weights)
+    assert caught.value.problem.splitlines()[1:] == [
+        "  cls: missing",
+        "  extra: unexpected",
+        "  head.bias: 5 in the file, 3 in the model",
+        "  head.weight: 5x8 in the file, 3x8 in the model",
+        "  positions.prefix: missing",
+    ]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_long_list_of_what_does_not_fit_is_cut() -> None:
+    with pytest.raises(CheckpointError, match="and 13 more"):
+        load_weights(section().build(3), {})

@@ -1,0 +1,103 @@
+"""Parameter counts against the published ones (timm, big_vision, EIFY), to the unit; no weight is ever held in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from vit_cli.models.sizes import SIZES
+from vit_cli.models.vit import Vit
+
+
+def count(classes: int = 1000, **fields: Any) -> int:
+    with torch.device("meta"):
+        model = Vit(**fields).build(classes)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+PUBLISHED = [
+    ("tiny", 16, 224, 5_717_416),
+    ("small", 16, 224, 22_050_664),
+    ("small", 32, 224, 22_878_952),
+    ("medium", 16, 224, 38_837_736),
+    ("base", 8, 224, 86_576_872),
+    ("base", 16, 224, 86_567_656),
+    ("base", 32, 224, 88_224_232),
+    ("base", 16, 384, 86_859_496),
+    ("large", 16, 224, 304_326_632),
+    ("large", 32, 224, 306_535_400),
+    ("large", 16, 384, 304_715_752),
+    ("huge", 14, 224, 632_045_800),
+    ("huge", 14, 518, 633_470_440),
+    ("so400m", 14, 224, 413_597_656),
+    ("giant", 14, 224, 1_012_611_432),
+    ("gigantic", 14, 224, 1_844_440_680),
+]
+
+
+@pytest.mark.parametrize(("size", "patch", "res", "parameters"), PUBLISHED)
+def test_a_published_size_has_its_published_parameters(size: str, patch: int, res: int, parameters: int) -> None:
+    assert count(size=size, patch=patch, res=res) == parameters
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "parameters"), [("base", 16, 103_186_515), ("large", 16, 326_740_307), ("huge", 14, 660_385_363)]
+)
+def test_the_head_of_pre_training_on_imagenet_21k_has_its_published_parameters(
+    size: str, patch: int, parameters: int
+) -> None:
+    assert count(classes=21_843, size=size, patch=patch, head="mlp") == parameters
+
+
+@pytest.mark.parametrize(("head", "parameters"), [("linear", 21_974_632), ("mlp", 22_122_472)])
+def test_better_plain_vit_has_its_published_parameters(head: str, parameters: int) -> None:
+    assert count(size="small", pool="gap", positions="sincos2d", head=head) == parameters
+
+
+def test_base_without_its_head_has_its_published_parameters() -> None:
+    assert count(size="base") - (768 * 1000 + 1000) == 85_798_656
+
+
+@pytest.mark.parametrize("pool", ["cls", "gap", "map"])
+@pytest.mark.parametrize("positions", ["learned", "sincos2d", "none"])
+@pytest.mark.parametrize("head_width", [None, 20])
+def test_free_dimensions_have_the_parameters_of_the_formula(pool: str, positions: str, head_width: int | None) -> None:
+    d, mlp, depth, classes = 24, 40, 3, 7
+    patches = (12 // 4) * (20 // 4)
+    attention, dense = 4 * (d * d + d), d * mlp + mlp + mlp * d + d
+    embedding = 3 * 4 * 4 * d + d + (patches + (pool == "cls")) * d * (positions == "learned") + d * (pool == "cls")
+    pooling = d + attention + 2 * d + dense if pool == "map" else 0
+    hidden = head_width or d
+    head = hidden * classes + classes + ((d * hidden + hidden) if head_width else 0)
+    expected = embedding + depth * (attention + dense + 4 * d) + 2 * d + pooling + head
+    fields = {
+        "width": d,
+        "depth": depth,
+        "heads": 3,
+        "mlp": mlp,
+        "patch": 4,
+        "res": (12, 20),
+        "pool": pool,
+        "positions": positions,
+    }
+    assert count(classes, **fields, head="mlp" if head_width else "linear", head_width=head_width) == expected
+
+
+def test_every_size_can_be_built_and_divides_into_its_heads() -> None:
+    for name, size in SIZES.items():
+        assert count(size=name, patch=14) > 0
+        assert size.width % size.heads == 0
+        assert size.width % 4 == 0, "sincos2d"
+
+
+# Floating-point operations of an image at 224 in "Scaling Vision Transformers", table 2, in units of 10^9.
+@pytest.mark.parametrize(
+    ("size", "patch", "gflops"),
+    [("tiny", 16, 2.5), ("small", 32, 2.3), ("small", 16, 9.2), ("base", 32, 8.7), ("base", 16, 35.1), ("large", 16, 122.9), ("giant", 14, 533), ("gigantic", 14, 965)],
+)  # fmt: skip
+def test_operations_are_near_the_published_ones(size: str, patch: int, gflops: float) -> None:
+    with torch.device("meta"):
+        model = Vit(size=size, patch=patch, pool="map").build(1000)
+    assert model.flops() / 1e9 == pytest.approx(gflops, rel=0.05)

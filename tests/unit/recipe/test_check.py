@@ -1,0 +1,53 @@
+"""Cross-checks of a valid recipe."""
+
+from __future__ import annotations
+
+import pytest
+
+from vit_cli.errors import RecipeError
+from vit_cli.recipe.load import load_recipe
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (["schedule.warmup=30 steps"], "schedule.warmup  30 steps is longer than the run, which is 20 steps"),
+        (["schedule.cooldown=30 steps"], "schedule.cooldown  30 steps is longer"),
+        (["mix.until=30 steps"], "mix.until  30 steps is longer"),
+        (["eval.every=0 epochs"], "eval.every  must be above zero"),
+        (["save.every=0%"], "save.every  must be above zero"),
+        (["track.log_every=0 steps"], "track.log_every  must be above zero"),
+        (["train.early_stop={patience: 2}"], "train.early_stop.patience  2 evaluations, one every 10 steps, outlast"),
+        (["train.micro_batch=32"], "train.micro_batch  32 is more than the batch_size, 16"),
+        (["data.repeats=17"], "data.repeats  17 views of each image do not fit into a batch of 16"),
+        (["train.batch_size=1", "mix.mixup=0.2"], "train.batch_size  mixup and cutmix need a batch of at least 2"),
+        (["augment.2={name: resize}"], "augment.2.name  resize has no use after random_resized_crop"),
+        (["augment.0={name: random_erasing}", "augment.1={name: random_resized_crop}"], "augment.1.name  random_resized_crop has no"),
+    ],
+)  # fmt: skip
+def test_what_contradicts_itself_is_refused(changes: list[str], problem: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("smoke", changes)
+    assert problem in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["schedule.warmup=20 steps"],
+        ["schedule.warmup=5 epochs"],
+        ["train.early_stop={patience: 1}"],
+        ["train.micro_batch=16"],
+        ["train.batch_size=1"],
+        ["train.batch_size=1", "mix={mixup: 0.2, prob: 0.0}"],
+        ["augment.2={name: random_crop}"],
+        ["mix.cutmix=1.0", "loss={name: binary_cross_entropy, label_smoothing: 0.1, class_weights: auto}"],
+    ],
+)
+def test_what_makes_sense_is_not(changes: list[str]) -> None:
+    load_recipe("smoke", changes)
+
+
+def test_contradictions_come_all_at_once() -> None:
+    with pytest.raises(RecipeError, match="smoke.yaml has 2 problems"):
+        load_recipe("smoke", ["schedule.warmup=30 steps", "data.repeats=17"])
