@@ -70,7 +70,9 @@ def vit_process(tmp_path: Path) -> Run:
     def run(*arguments: object, **options: object) -> Result:
         words = [sys.executable, "-m", "vit_cli", *map(str, arguments)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment, **options)
+        done = subprocess.run(
+            words, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment, **options
+        )
         return Result(done.returncode, done.stdout, done.stderr)
 
     return run

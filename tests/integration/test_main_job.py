@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from tests.integration.conftest import Run, write_photos
 
 
-
 def read_rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -57,7 +56,9 @@ def test_a_run_leaves_a_complete_folder(vit: Run, recipe: Path, tmp_path: Path) 
     assert [int(row["step"]) for row in rows] == [4, 8, 10]
     steps = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
     assert [step["step"] for step in steps] == list(range(1, 11))
-    assert steps[0]["loss"] == pytest.approx(torch.log(torch.tensor(3.0)).item(), abs=1e-6), "a zero head starts at ln K"
+    assert steps[0]["loss"] == pytest.approx(torch.log(torch.tensor(3.0)).item(), abs=1e-6), (
+        "a zero head starts at ln K"
+    )
     assert Path(tmp_path / "runs/latest").resolve() == run
     about = json.loads((run / "model/config.json").read_text())
     assert (about["class_names"], about["res"]) == (["blue", "green", "red"], [32, 32])
@@ -78,7 +79,9 @@ def test_a_checkpoint_a_run_and_a_model_folder_give_the_same_scores(vit: Run, re
     facts = [json.loads(vit("eval", place, "--json").out) for place in places]
     assert len({(fact["top1"], fact["loss"], fact["images"]) for fact in facts}) == 1
     rows = read_rows(run / "metrics.csv")
-    assert facts[0]["loss"] == pytest.approx(min(float(row["val_loss"]) for row in rows if row["best"] == "True"), rel=1e-5)
+    assert facts[0]["loss"] == pytest.approx(
+        min(float(row["val_loss"]) for row in rows if row["best"] == "True"), rel=1e-5
+    )
 
 
 def test_fine_tuning_never_trains_on_what_was_held_out(vit: Run, recipe: Path, photos: Path, tmp_path: Path) -> None:
@@ -87,7 +90,19 @@ def test_fine_tuning_never_trains_on_what_was_held_out(vit: Run, recipe: Path, p
     for path in write_photos(tmp_path / "more", per_class=20).rglob("*.jpg"):
         target = photos / path.parent.name / f"new_{path.name}"
         path.rename(target)
-    assert vit("finetune", tmp_path / "run", "--out", tmp_path / "tuned", "-q", "seed=3", "train.epochs=1", "train.batch_size=8").code == 0
+    assert (
+        vit(
+            "finetune",
+            tmp_path / "run",
+            "--out",
+            tmp_path / "tuned",
+            "-q",
+            "seed=3",
+            "train.epochs=1",
+            "train.batch_size=8",
+        ).code
+        == 0
+    )
     assert vit("eval", tmp_path / "tuned", "--predictions", tmp_path / "after.csv").code == 0
     before, after = ({row["path"] for row in read_rows(tmp_path / name)} for name in ("before.csv", "after.csv"))
     assert before < after, "images held out once stay held out; new ones fall to both sides"
@@ -97,7 +112,18 @@ def test_fine_tuning_never_trains_on_what_was_held_out(vit: Run, recipe: Path, p
 def test_fine_tuning_on_other_classes_replaces_the_head(vit: Run, recipe: Path, photos: Path, tmp_path: Path) -> None:
     assert vit("train", recipe, "--out", tmp_path / "run", "-q").code == 0
     (photos / "red").rename(photos / "crimson")
-    result = vit("finetune", tmp_path / "run", "--data", photos, "--res", 64, "--out", tmp_path / "tuned", "train.epochs=1", "train.batch_size=8")
+    result = vit(
+        "finetune",
+        tmp_path / "run",
+        "--data",
+        photos,
+        "--res",
+        64,
+        "--out",
+        tmp_path / "tuned",
+        "train.epochs=1",
+        "train.batch_size=8",
+    )
     assert result.code == 0, result.err
     assert "head  replaced (3 -> 3 classes, zero-initialised)" in result.err
     assert "positions  4x4 -> 8x8 (bicubic)" in result.err
@@ -106,7 +132,9 @@ def test_fine_tuning_on_other_classes_replaces_the_head(vit: Run, recipe: Path, 
     assert names == ["blue", "crimson", "green"]
 
 
-def test_predictions_have_every_digit_and_all_classes_when_asked(vit: Run, recipe: Path, photos: Path, tmp_path: Path) -> None:
+def test_predictions_have_every_digit_and_all_classes_when_asked(
+    vit: Run, recipe: Path, photos: Path, tmp_path: Path
+) -> None:
     assert vit("train", recipe, "--out", tmp_path / "run", "-q").code == 0
     (photos / "red/odd.jpg").write_bytes(b"no image")
     result = vit("predict", tmp_path / "run", photos, "--format", "jsonl", "--top", 0)
@@ -124,7 +152,9 @@ def test_predictions_have_every_digit_and_all_classes_when_asked(vit: Run, recip
     assert len(top) == 2
 
 
-def test_evaluation_at_another_resolution_on_other_data_and_per_class(vit: Run, recipe: Path, photos: Path, tmp_path: Path) -> None:
+def test_evaluation_at_another_resolution_on_other_data_and_per_class(
+    vit: Run, recipe: Path, photos: Path, tmp_path: Path
+) -> None:
     assert vit("train", recipe, "--out", tmp_path / "run", "-q").code == 0
     facts = json.loads(vit("eval", tmp_path / "run", "--data", photos, "--res", 64, "--per-class", "--json").out)
     assert (facts["images"], facts["res"]) == (36, [64, 64])
@@ -145,6 +175,11 @@ def test_a_dry_run_makes_a_step_and_leaves_nothing(vit: Run, recipe: Path, tmp_p
 
 def test_the_sample_pictures_are_pictures(vit: Run, recipe: Path, tmp_path: Path) -> None:
     assert vit("train", recipe, "--out", tmp_path / "run", "-q").code == 0
-    for name in ("plots/curves.png", "plots/confusion_matrix.png", "samples/train_batch.png", "samples/predictions.png"):
+    for name in (
+        "plots/curves.png",
+        "plots/confusion_matrix.png",
+        "samples/train_batch.png",
+        "samples/predictions.png",
+    ):
         with Image.open(tmp_path / "run" / name) as image:
             assert min(image.size) > 200

@@ -19,7 +19,9 @@ from tests.integration.conftest import TINY, Run
 def final(run: Path) -> dict[str, torch.Tensor]:
     """All tensors of a run's last checkpoint: weights, averages and the optimiser's moments."""
     content = torch.load(run / "checkpoints/last.pt", weights_only=True)
-    moments = {f"{i}.{key}": value for i, state in content["optimizer"]["state"].items() for key, value in state.items()}
+    moments = {
+        f"{i}.{key}": value for i, state in content["optimizer"]["state"].items() for key, value in state.items()
+    }
     averages = {f"ema.{name}": tensor for name, tensor in content["ema"].items()}
     return content["model"] | averages | moments
 
@@ -30,12 +32,16 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_stopped_by_sigterm_ends_equal_to_the_bit(tmp_path: Path, photos: Path, vit_process: Run, workers: int) -> None:
+def test_a_run_stopped_by_sigterm_ends_equal_to_the_bit(
+    tmp_path: Path, photos: Path, vit_process: Run, workers: int
+) -> None:
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(TINY.format(root=photos, workers=workers, steps=40))
     assert vit_process("train", recipe, "--out", "whole", "-q").code == 0
     words = [sys.executable, "-m", "vit_cli", "train", str(recipe), "--out", "parted", "-q"]
-    process = subprocess.Popen(words, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
+    )
     steps = tmp_path / "parted/steps.jsonl"
     while process.poll() is None and (not steps.exists() or len(steps.read_text().splitlines()) < 6):
         time.sleep(0.005)

@@ -212,21 +212,27 @@ def make_batches(make: Callable[[int], Batch], numbers: range, workers: int) -> 
     Each batch is made by one worker as a whole; DataLoader keeps the order and has torch use one thread in a worker.
     """
     batches = start(Made(make), numbers, workers)
-    while True:
-        try:
-            item = next(batches, None)
-        except (RuntimeError, OSError, EOFError) as error:
-            if not workers or str(error).startswith("Caught"):  # raised by what the worker ran, a bug
-                raise
-            raise DataError(
-                f"a process that loads images died: {one_line(error)}",
-                "most often memory ran out: lower data.workers, or give the container more shared memory (--shm-size)",
-            ) from error
-        if item is None:
-            return
-        if isinstance(item, DataError):
-            raise item
-        yield item
+    try:
+        while (item := take(batches, workers)) is not None:
+            if isinstance(item, DataError):
+                raise item
+            yield item
+    finally:
+        del batches  # ends the workers now; left to the garbage collector, each takes 5 s to end
+
+
+def take(batches: Iterator[Any], workers: int) -> Batch | DataError | None:
+    """Take the next batch, None at the end. Raises DataError if a worker died."""
+    try:
+        return next(batches, None)
+    except (RuntimeError, OSError, EOFError) as error:
+        if not workers or str(error).startswith("Caught"):  # raised by what the worker ran, a bug
+            raise
+        reason = one_line(error)
+    raise DataError(  # not `from error`, which would hold on to the workers
+        f"a process that loads images died: {reason}",
+        "most often memory ran out: lower data.workers, or give the container more shared memory (--shm-size)",
+    )
 
 
 def start(made: Made, numbers: range, workers: int) -> Iterator[Any]:

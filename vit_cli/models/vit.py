@@ -26,7 +26,7 @@ class Vit(Section):
     heads: Positive | None = Field(None, description="attention heads; overrides the size's")
     mlp: Positive | None = Field(None, description="width inside the MLP; the size's, else 4 x width")
     patch: Positive = 16
-    res: Res = 224
+    res: Res = Field(224, validate_default=True)
     channels: Literal[3] = 3
     pool: Literal["cls", "gap", "map"] = "cls"
     head: Literal["linear", "mlp"] = "linear"

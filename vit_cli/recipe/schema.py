@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
@@ -15,6 +15,8 @@ from vit_cli.optim.losses import CrossEntropy, Loss
 from vit_cli.optim.optimizer import Optimizer
 from vit_cli.optim.schedule import Cosine, Schedule
 from vit_cli.section import DataPath, Duration, Positive, Section, Share
+
+Length = Annotated[int, Field(gt=0, le=1_000_000_000)]
 
 
 class Data(Section):
@@ -52,8 +54,8 @@ class EarlyStop(Section):
 class Train(Section):
     """How long, in which batches and in which precision to train."""
 
-    epochs: Positive | None = Field(None, description="either this or steps")
-    steps: Positive | None = Field(None, description="either this or epochs")
+    epochs: Length | None = Field(None, description="either this or steps")
+    steps: Length | None = Field(None, description="either this or epochs")
     batch_size: Positive = Field(description="images of a step, over all processes")
     micro_batch: Positive | None = Field(None, description="images that go through the model at once on a process")
     clip_norm: PositiveFloat | None = Field(1.0, description="largest norm of the gradient")

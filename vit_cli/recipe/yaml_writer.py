@@ -9,6 +9,9 @@ import yaml
 
 from vit_cli.recipe.yaml_reader import plain_value
 
+BREAKS = frozenset("\x85\u2028\u2029")
+"""Characters that YAML takes for the end of a line unless they are escaped."""
+
 
 class Dumper(yaml.SafeDumper):
     """Writes text in quotes if YAML 1.1 or 1.2 would take it for something else, and repeats rather than aliases."""
@@ -20,6 +23,8 @@ class Dumper(yaml.SafeDumper):
 def represent_text(dumper: Dumper, text: str) -> yaml.ScalarNode:
     """Quote what is not text without quotes."""
     style = None if plain_value(text) == text else "'"
+    if not BREAKS.isdisjoint(text):
+        style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from vit_cli.report.style import BLUE, FAINT, GRID, INK, RED, drawing, save, shorten
 
 Counts = NDArray[np.float64]
-WITH_COUNTS, MOST = 20, 40
+WITH_COUNTS, MOST = 20, 30
 LONGEST_NAME = 22
 
 
@@ -39,7 +39,7 @@ def confused_pairs(matrix: Tensor, class_names: Sequence[str], limit: int) -> li
 def draw_confusion(matrix: Tensor, class_names: Sequence[str], out_png: Path) -> None:
     """Draw a matrix (K, K) of counts, rows are true: blue for right, red for wrong, by the share of the row.
 
-    Up to 20 classes show counts; of more than 40 only those that are confused most.
+    Up to 20 classes show counts; of more than 30 only those that are confused most.
     """
     counts = as_counts(matrix)
     images = counts.sum(axis=1, keepdims=True)
@@ -103,10 +103,11 @@ def label(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names, fontsize=size, color=INK)
     axes.set(xlabel="predicted", ylabel="true")
     axes.grid(visible=False)
-    axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color=GRID, linewidth=0.6)
-    axes.tick_params(which="both", length=0)
+    edges, last = np.arange(len(names) + 1) - 0.5, len(names) - 0.5
+    axes.hlines(edges, -0.5, last, color=GRID, linewidth=0.6)
+    axes.vlines(edges, -0.5, last, color=GRID, linewidth=0.6)
+    axes.set(xlim=(-0.5, last), ylim=(last, -0.5))
+    axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
 

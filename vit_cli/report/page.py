@@ -116,13 +116,13 @@ def show_picture(path: Path, text: str, kind: str) -> str:
 
 
 def shrink(png: bytes) -> tuple[str, bytes]:
-    """Give the kind and the bytes of a picture: as it is, or if it is above LARGEST_PICTURE as JPEG."""
+    """Give the kind and the bytes of a picture: as it is, or if it is above LARGEST_PICTURE as JPEG, smaller if need be."""
     if len(png) <= LARGEST_PICTURE:
         return "png", png
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    for quality in (90, 80, 70, 55, 40):
+    for quality, part in ((90, 1), (75, 1), (60, 1), (75, 2), (60, 4), (50, 8)):
         packed = io.BytesIO()
-        image.save(packed, "JPEG", quality=quality, subsampling=0 if quality > 75 else 2, optimize=True)
+        image.reduce(part).save(packed, "JPEG", quality=quality)
         if packed.tell() <= LARGEST_PICTURE:
             break
     return "jpeg", packed.getvalue()

@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, suppress
+from threading import Thread
 
 import pytest
 
@@ -17,29 +19,34 @@ ROW = Row(12, 1.0, 30.0, 2.3012, 2.1034, 24.12, 71.8, 1e-3, 8123, 0.02, 3.1, 724
 
 
 class Terminal:
-    """A real pseudo-terminal in place of stderr; `shown` is what arrived on its other side."""
+    """A real pseudo-terminal; `shown` hangs up and tells what arrived on its other side."""
 
     def __init__(self) -> None:
-        self.reading, self.writing = os.openpty()
-        self.stream = os.fdopen(self.writing, "w", encoding="utf-8")
+        self.reading, writing = os.openpty()
+        self.stream = os.fdopen(writing, "w", encoding="utf-8")
+        self.heard = bytearray()
+        self.thread = Thread(target=self.listen, daemon=True)
+        self.thread.start()
+
+    def listen(self) -> None:
+        with suppress(OSError):  # the other side hung up
+            while part := os.read(self.reading, 4096):
+                self.heard += part
 
     def shown(self) -> str:
-        self.stream.flush()
-        text = os.read(self.reading, 1 << 20).decode()
         self.stream.close()
+        self.thread.join(timeout=10)
         os.close(self.reading)
-        return text
+        return self.heard.decode()
 
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    made = Terminal()
-    monkeypatch.setattr(sys, "stderr", made.stream)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "120")
     for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
-    return made
+    return Terminal()
 
 
 def watch(rows: list[Row]) -> None:
@@ -52,7 +59,9 @@ def watch(rows: list[Row]) -> None:
     progress.end()
 
 
-def test_a_pipe_gets_plain_lines_on_stderr_only(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_gets_plain_lines_on_stderr_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     watch([ROW, ROW._replace(best=False)])
     out, err = capsys.readouterr()
@@ -92,7 +101,8 @@ def test_quiet_shows_nothing() -> None:
 
 
 def test_a_terminal_gets_a_bar_that_is_gone_in_the_end(terminal: Terminal) -> None:
-    watch([ROW])
+    with redirect_stderr(terminal.stream):
+        watch([ROW])
     shown = terminal.shown()
     assert "step 1/100" in shown
     assert "\x1b[32m" in shown
@@ -103,7 +113,8 @@ def test_a_terminal_gets_a_bar_that_is_gone_in_the_end(terminal: Terminal) -> No
 
 def test_no_color_means_no_colours(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    watch([ROW])
+    with redirect_stderr(terminal.stream):
+        watch([ROW])
     shown = terminal.shown()
     assert "best" in shown
     assert "\x1b[3" not in shown
@@ -111,9 +122,11 @@ def test_no_color_means_no_colours(terminal: Terminal, monkeypatch: pytest.Monke
 
 
 def test_a_dumb_terminal_and_verbose_get_plain_lines(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_progress(quiet=False, verbose=True).note("hello")
+    with redirect_stderr(terminal.stream):
+        make_progress(quiet=False, verbose=True).note("hello")
     monkeypatch.setenv("TERM", "dumb")
-    watch([ROW])
+    with redirect_stderr(terminal.stream):
+        watch([ROW])
     shown = terminal.shown()
     assert shown[8:].startswith("  hello")
     assert "\x1b" not in shown
@@ -127,7 +140,8 @@ def test_errors_are_plain_words_with_a_hint_below(capsys: pytest.CaptureFixture[
 
 
 def test_errors_keep_their_brackets_on_a_terminal(terminal: Terminal) -> None:
-    show_error(VitError("res [224, 200]", "write [224, 208]"))
+    with redirect_stderr(terminal.stream):
+        show_error(VitError("res [224, 200]", "write [224, 208]"))
     assert "res [224, 200]\r\n  write [224, 208]" in terminal.shown()
 
 
@@ -157,6 +171,8 @@ def test_odd_file_names_survive_any_encoding(encoding: str, monkeypatch: pytest.
 
 
 def test_the_console_loads_neither_torch_nor_rich() -> None:
-    code = "import sys, vit_cli.cli.console, vit_cli.cli.env; print(*{'torch', 'rich', 'matplotlib'} & set(sys.modules))"
+    code = (
+        "import sys, vit_cli.cli.console, vit_cli.cli.env; print(*{'torch', 'rich', 'matplotlib'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() in ([], ["rich"])

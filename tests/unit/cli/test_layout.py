@@ -20,15 +20,29 @@ ROW = Row(12, 1.003, 30.02, 2.3012, 2.1034, 24.12, 71.8, 1e-3, 8123, 0.02, 3.1, 
 
 def test_a_row_looks_like_the_one_in_the_manual() -> None:
     width = measure_epoch(ROW)
-    assert format_head(width).split() == "epoch train_loss val_loss top1 top5 lr img/s wait mem eta".split()
-    assert format_row(ROW, width).split() == "1/30 2.3012 2.1034 24.12 71.80 1.0e-03 8123 2% 3.1G 12m04s best".split()
+    assert format_head(width).split() == [
+        "epoch",
+        "train_loss",
+        "val_loss",
+        "top1",
+        "top5",
+        "lr",
+        "img/s",
+        "wait",
+        "mem",
+        "eta",
+    ]
+    shown = " 1/30       2.3012    2.1034  24.12  71.80  1.0e-03     8123     2%   3.1G  12m04s  best"
+    assert format_row(ROW, width).strip() == shown.strip()
 
 
 def test_every_column_ends_where_its_heading_ends() -> None:
     half = ROW._replace(epoch=0.5, epochs=100, best=False)
     for first, later in ((ROW, ROW._replace(epoch=30.02)), (half, half._replace(epoch=99.5, eta_seconds=0))):
         width = measure_epoch(first)
-        assert {len(format_row(row, width).removesuffix("  best")) for row in (first, later)} == {len(format_head(width))}
+        assert {len(format_row(row, width).removesuffix("  best")) for row in (first, later)} == {
+            len(format_head(width))
+        }
 
 
 @pytest.mark.parametrize(
@@ -40,7 +54,15 @@ def test_epochs_are_written_briefly(epochs: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0s"), (45.4, "45s"), (724, "12m04s"), (59.9, "1m00s"), (3900, "1h05m"), (183600, "2d03h"), (float("nan"), "-")],
+    [
+        (0, "0s"),
+        (45.4, "45s"),
+        (724, "12m04s"),
+        (59.9, "1m00s"),
+        (3900, "1h05m"),
+        (183600, "2d03h"),
+        (float("nan"), "-"),
+    ],
 )
 def test_times_are_written_with_their_two_largest_units(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vit_cli.models.vit import Vit, ViT
+from vit_cli.models.vit import ViT, Vit
 
 WIDTH = 192
 

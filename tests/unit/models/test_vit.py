@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.vision_transformer import VisionTransformer as TorchvisionViT
 
-from vit_cli.models.vit import Vit, ViT
+from vit_cli.models.vit import ViT, Vit
 
 POOLS = ["cls", "gap", "map"]
 

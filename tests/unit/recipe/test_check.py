@@ -22,7 +22,7 @@ from vit_cli.recipe.load import load_recipe
         (["data.repeats=17"], "data.repeats  17 views of each image do not fit into a batch of 16"),
         (["train.batch_size=1", "mix.mixup=0.2"], "train.batch_size  mixup and cutmix need a batch of at least 2"),
         (["augment.2={name: resize}"], "augment.2.name  resize has no use after random_resized_crop"),
-        (["augment.0={name: random_erasing}", "augment.1={name: random_resized_crop}"], "augment.1.name  random_resized_crop has no"),
+        (["augment=[{name: random_erasing}, {name: resize}]"], "augment.1.name  resize has no use after random_erasing"),
     ],
 )  # fmt: skip
 def test_what_contradicts_itself_is_refused(changes: list[str], problem: str) -> None:
@@ -49,5 +49,5 @@ def test_what_makes_sense_is_not(changes: list[str]) -> None:
 
 
 def test_contradictions_come_all_at_once() -> None:
-    with pytest.raises(RecipeError, match="smoke.yaml has 2 problems"):
+    with pytest.raises(RecipeError, match=r"smoke\.yaml has 2 problems"):
         load_recipe("smoke", ["schedule.warmup=30 steps", "data.repeats=17"])

@@ -10,8 +10,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from vit_cli.errors import RecipeError, UsageError
+from vit_cli.errors import RecipeError, UsageError, VitError
 from vit_cli.recipe.load import json_schema, load_any, load_finetune, load_recipe, to_yaml
+from vit_cli.recipe.plan import make_plan
 from vit_cli.recipe.yaml_reader import read_tree
 
 WEIGHTS = Path("/runs/1/last.pt")
@@ -107,6 +108,52 @@ def test_a_resolved_fine_tuning_run_is_a_recipe_for_train(tmp_path: Path) -> Non
 def test_a_malformed_change_is_an_error_of_usage() -> None:
     with pytest.raises(UsageError):
         load_recipe("smoke", ["seed"])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "seed",
+        "model",
+        "model.res",
+        "data.train",
+        "data.mean",
+        "augment",
+        "augment.0",
+        "loss.class_weights",
+        "optim.name",
+        "optim.betas",
+        "schedule.warmup",
+        "train.steps",
+        "train.ema",
+        "finetune",
+        "zz.y",
+    ],
+)
+@pytest.mark.parametrize(
+    "value",
+    [
+        "null",
+        "-1",
+        "99999999999999999999",
+        ".nan",
+        "1e999",
+        "x",
+        "[]",
+        "[[1]]",
+        "{}",
+        "{name: [1]}",
+        "999999999999 epochs",
+    ],
+)
+def test_whatever_a_change_says_only_plain_problems_come_out(key: str, value: str) -> None:
+    problem = ""
+    try:
+        plan = make_plan(load_recipe("smoke", [f"{key}={value}"]).recipe, images=1000)
+        assert plan.evaluates_at(plan.total_steps)
+    except VitError as error:
+        problem = str(error)
+    assert "Input should" not in problem
 
 
 def test_the_resolved_recipe_names_every_key(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""The model card."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vit_cli.evaluate.evaluate import Evaluation
+from vit_cli.report.card import write_card
+from vit_cli.report.record import read_record
+from vit_cli.train.folder import RunFolder
+
+
+def header(card: str) -> dict[str, Any]:
+    """Read the YAML between the first two lines of dashes."""
+    content: dict[str, Any] = yaml.safe_load(card.split("---\n")[1])
+    return content
+
+
+def test_the_hub_finds_the_metrics_as_shares(folder: RunFolder, evaluation: Evaluation) -> None:
+    about = header(write_card(read_record(folder), evaluation))
+    assert about["pipeline_tag"] == "image-classification"
+    assert "license" not in about
+    (model,) = about["model-index"]
+    assert model["name"] == "pets & more"
+    metrics = {metric["name"]: metric["value"] for metric in model["results"][0]["metrics"]}
+    assert metrics == {"top-1 accuracy": 0.833333, "top-5 accuracy": 1.0}
+
+
+def test_the_card_has_results_recipe_commands_and_files(folder: RunFolder, evaluation: Evaluation) -> None:
+    card = write_card(read_record(folder), evaluation)
+    for text in (
+        "| top-1 | 83.33 % |",
+        "| training time | 2 min 11 s |",
+        "| optim | adamw, lr 0.001, betas \\[0.9, 0.999\\] |",
+        "| augment | crop, padding 1; flip |",
+        "vit train resolved.yaml",
+        "vit train pets --out 'a <b>'",
+        "| torch | 2.10 |",
+        "`metrics.csv`",
+        "`<script>alert(1)</script>`",
+    ):
+        assert text in card
+    assert "train.log" not in card
+    assert "\n\n\n" not in card
+
+
+def test_without_an_evaluation_the_best_row_speaks(folder: RunFolder) -> None:
+    assert "| top-1 | 60.00 % |" in write_card(read_record(folder), None)
+
+
+def test_a_run_that_crashed_says_so(folder: RunFolder) -> None:
+    folder.write_json("status.json", {"status": "failed", "reason": "no <memory>", "step": 7, "total_steps": 30})
+    assert "This run failed at step 7 of 30: no &lt;memory>." in write_card(read_record(folder), None)
+
+
+def test_an_empty_folder_has_a_card(tmp_path: Path) -> None:
+    card = write_card(read_record(RunFolder(tmp_path)), None)
+    assert header(card)["tags"]
+    assert "model-index" not in card
+    assert "## Results" not in card

@@ -1,0 +1,91 @@
+"""Writing the whole report."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vit_cli.errors import TrainingError
+from vit_cli.evaluate.evaluate import Answers, Evaluation
+from vit_cli.report import write
+from vit_cli.report.pictures import FRAME, GAP, TITLE
+from vit_cli.report.write import draw_answers, write_report, write_train_batch
+from vit_cli.train.folder import RunFolder
+
+MADE = {
+    "plots/curves.png",
+    "plots/confusion_matrix.png",
+    "samples/predictions.png",
+    "samples/worst.png",
+    "samples/train_batch.png",
+    "README.md",
+    "report.html",
+}
+
+
+def files(folder: RunFolder) -> set[str]:
+    """Name those of the report's files that are there."""
+    return {name for name in MADE if (folder.path / name).is_file()}
+
+
+def test_everything_is_written(folder: RunFolder, evaluation: Evaluation, picture: Callable[[int], Tensor]) -> None:
+    write_train_batch(folder, torch.zeros(5, 3, 8, 8, dtype=torch.uint8), list("abcde"))
+    assert write_report(folder, evaluation, picture) == folder.path / "report.html"
+    assert files(folder) == MADE
+    assert (folder.path / "report.html").read_text(encoding="utf-8").count("data:image/png") == 5
+
+
+def test_a_run_that_crashed_before_its_first_step_has_a_report(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    write_report(folder)
+    assert files(folder) == {"README.md", "report.html"}
+
+
+def test_a_later_report_keeps_the_pictures(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    write_train_batch(folder, torch.zeros(5, 3, 8, 8, dtype=torch.uint8), list("abcde"))
+    write_report(folder)
+    assert (folder.path / "report.html").read_text(encoding="utf-8").count("data:image/png") == 1
+
+
+def test_the_worst_mistake_stands_first(
+    tmp_path: Path, evaluation: Evaluation, picture: Callable[[int], Tensor]
+) -> None:
+    assert evaluation.answers
+    draw_answers(tmp_path, evaluation.answers, ["a", "b", "c"], picture)
+    with Image.open(tmp_path / "worst.png") as image:
+        step = 144 + 2 * FRAME + GAP
+        pixels = [image.convert("RGB").getpixel((GAP + FRAME + place * step + 9, TITLE + 9)) for place in (0, 1)]
+    assert pixels == [(107, 107, 107), (103, 103, 103)]
+
+
+def test_without_mistakes_there_is_no_picture_of_them(
+    tmp_path: Path, evaluation: Evaluation, picture: Callable[[int], Tensor]
+) -> None:
+    (tmp_path / "worst.png").touch()
+    assert evaluation.answers
+    right = replace(evaluation.answers, predicted=evaluation.answers.labels)
+    draw_answers(tmp_path, right, ["a", "b", "c"], picture)
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.png"]
+
+
+def test_scores_alone_are_enough(folder: RunFolder, evaluation: Evaluation) -> None:
+    write_report(folder, replace(evaluation, confusion=None, answers=None))
+    assert files(folder) == {"plots/curves.png", "README.md", "report.html"}
+
+
+def test_captions_say_what_is_right_where_the_model_is_wrong(evaluation: Evaluation) -> None:
+    answers = evaluation.answers
+    assert isinstance(answers, Answers)
+    assert write.caption(answers, 0, ["a", "b", "c"]) == "✓ a 75%"
+    assert write.caption(answers, 7, ["a", "b", "c"]) == "✗ a 75%\nis b"
+
+
+def test_a_place_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "README.md").mkdir()
+    with pytest.raises(TrainingError, match=r"README\.md can't be written"):
+        write_report(RunFolder(tmp_path))
