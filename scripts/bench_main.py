@@ -60,7 +60,8 @@ def measure_ours(root: Path, precision: str, steps: int) -> dict[str, float]:
     class Stopwatch(Silence):
         """Notes when each step ended."""
 
-        ends: list[float] = []
+        def __init__(self) -> None:
+            self.ends: list[float] = []
 
         def tick(self, tick: Tick) -> None:
             self.ends.append(time.perf_counter())
@@ -233,9 +234,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         kind = gather_photos(args.photos, root)
-        print(
-            f"ViT-Ti/16 at 224, batch {BATCH}, {kind}, {args.rounds} rounds of {args.steps} steps, {torch.get_num_threads()} threads"
-        )
+        extent = f"{args.rounds} rounds of {args.steps} steps"
+        print(f"ViT-Ti/16 at 224, batch {BATCH}, {kind}, {extent}, {torch.get_num_threads()} threads")
         rows = [row for precision in args.precision for row in compare(root, precision, args.rounds, args.steps)]
     print(f"{'':16}{'ours':>10}{'timm':>10}{'ratio':>8}{'low':>8}{'high':>8}   img/s")
     for row in rows:

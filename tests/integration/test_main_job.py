@@ -20,9 +20,10 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 FOLDER = [
-    "recipe.yaml", "resolved.yaml", "plan.json", "env.json", "status.json", "metrics.csv", "steps.jsonl", "train.log", "summary.json",
-    "README.md", "report.html", "checkpoints/last.pt", "checkpoints/best.pt", "model/model.safetensors", "model/config.json",
-    "plots/curves.png", "plots/confusion_matrix.png", "samples/train_batch.png", "samples/predictions.png",
+    "recipe.yaml", "resolved.yaml", "plan.json", "env.json", "status.json", "metrics.csv", "steps.jsonl", "train.log",
+    "summary.json", "README.md", "report.html", "checkpoints/last.pt", "checkpoints/best.pt", "model/model.safetensors",
+    "model/config.json", "plots/curves.png", "plots/confusion_matrix.png", "samples/train_batch.png",
+    "samples/predictions.png",
 ]  # fmt: skip
 
 

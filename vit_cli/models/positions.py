@@ -27,7 +27,8 @@ def resize_positions(table: Tensor, source: Grid, target: Grid, stretch: Stretch
     """Stretch a grid of positional embeddings to another grid (ViT, section 3.2; bicubic as in DeiT).
 
     `table` is (1, source.rows * source.columns, d), without prefix tokens; the result is (1, target.rows * target.columns, d)
-    in the same dtype, worked out in float32. Equal grids return `table` unchanged. Raises ValueError if `table` does not hold `source`.
+    in the same dtype, worked out in float32. Equal grids return `table` unchanged. Raises ValueError if `table` does not
+    hold `source`.
     """
     if table.shape[1] != source.rows * source.columns:
         raise ValueError(f"a table of {table.shape[1]} positions does not hold a {source} grid.")

@@ -54,13 +54,13 @@ def load_recipe(name_or_path: str | Path, changes: Iterable[str] = ()) -> Loaded
 def load_finetune(
     name_or_path: str | Path,
     changes: Iterable[str],
-    base: Mapping[str, Mapping[str, Any]],
+    base: Mapping[str, Any],
     weights: Path,
     given_data: bool = False,
 ) -> Loaded:
-    """Load a fine-tuning recipe for `weights`, completed by `base`: plain `model` and `data`; then changes are made.
+    """Load a fine-tuning recipe for `weights`, completed by `base` (plain `model`, `data`, `augment`); then make the changes.
 
-    Data of the recipe's own go before those of `base`, whose sources go first with `given_data`. Raises RecipeError
+    Data and augmentation of the recipe's own go before those of `base`, whose sources go first with `given_data`. Raises RecipeError
     with all problems at once, or if it is a full recipe; UsageError for malformed changes.
     """
     path = find_recipe(name_or_path)
@@ -86,7 +86,7 @@ def is_for_finetuning(tree: Tree) -> bool:
     return tree.values.get("finetune") is not None and "model" not in tree.values
 
 
-def complete(tree: Tree, base: Mapping[str, Mapping[str, Any]], weights: Path, given_data: bool) -> Tree:
+def complete(tree: Tree, base: Mapping[str, Any], weights: Path, given_data: bool) -> Tree:
     """Add to a fine-tuning recipe what comes with the weights."""
     added: dict[str, Mapping[str, Any]] = {"finetune": {"weights": str(weights)}, "model": base["model"]}
     if "data" in base and tree.values.get("data") is None:
@@ -94,6 +94,8 @@ def complete(tree: Tree, base: Mapping[str, Mapping[str, Any]], weights: Path, g
     elif given_data:
         added["data"] = {key: base["data"][key] for key in ("train", "val")}
     values, places = dict(tree.values), dict(tree.places)
+    if "augment" in base and "augment" not in values:
+        values["augment"], places[("augment",)] = base["augment"], FROM_WEIGHTS
     for key, section in added.items():
         own = values.get(key)
         values[key] = {**(own if isinstance(own, dict) else {}), **section}

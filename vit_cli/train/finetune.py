@@ -14,16 +14,18 @@ from vit_cli.train.folder import find_run
 def load_finetuning(
     source: Path | None, recipe: str, changes: Sequence[str] = (), res: int | None = None, data: Path | None = None
 ) -> Loaded:
-    """Complete a fine-tuning recipe with the model and the data of `source` (the latest run if None), and read it.
+    """Complete a fine-tuning recipe with the model, the data and the augmentation of `source` (the latest run if None).
 
-    The head of pre-training is dropped for a single linear layer unless the classes stay (ViT, section 3.2).
+    On other data a head of pre-training with a hidden layer makes way for a single linear layer (ViT, section 3.2).
     """
     chosen = source or find_run(None).path
     saved = open_model(chosen)
-    plain = {key: saved.about[key] for key in ("model", "data") if saved.about.get(key)}
+    known = saved.about | saved.about.get("recipe", {})
+    plain = {key: known[key] for key in ("model", "data", "augment") if known.get(key)}
     if res is not None:
         plain["model"] = plain["model"] | {"res": res}
     if data is not None:
         train, val = source_from_path(data)
+        plain["model"] = plain["model"] | {"head": "linear"}
         plain["data"] = plain.get("data", {}) | {"train": train, "val": val}
     return load_finetune(recipe, changes, base=plain, weights=saved.path, given_data=data is not None)

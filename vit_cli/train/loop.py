@@ -51,7 +51,7 @@ def log_step(run: Run, state: TrainState, losses: list[torch.Tensor], result: St
     if not all(map(math.isfinite, (*recent, grad_norm))):
         raise TrainingError(
             f"the loss or the gradient is not finite at step {state.step} (loss {recent[-1]}, gradient norm {grad_norm})",
-            "The last checkpoint is from before it. A lower optim.lr, train.clip_norm=1.0 or train.precision=fp32 helps most often.",
+            "The last checkpoint is from before it. A lower optim.lr, train.clip_norm=1.0 or train.precision=fp32 helps most.",
         )
     state.loss_total += sum(recent)
     state.loss_steps += len(recent)

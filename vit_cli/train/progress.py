@@ -98,9 +98,9 @@ class Logged:
     def row(self, row: Row) -> None:
         """Log the row."""
         self.write(
-            f"step {row.step}, epoch {row.epoch:g} of {row.epochs:g}: train_loss {row.train_loss:.4f}, val_loss {row.val_loss:.4f}, "
-            f"top1 {row.top1:.2f}, top5 {row.top5:.2f}, lr {row.lr:.3g}, {row.images_per_second:g} img/s, wait {row.wait:.0%}"
-            + (", best" if row.best else "")
+            f"step {row.step}, epoch {row.epoch:g} of {row.epochs:g}: "
+            f"train_loss {row.train_loss:.4f}, val_loss {row.val_loss:.4f}, top1 {row.top1:.2f}, top5 {row.top5:.2f}, "
+            f"lr {row.lr:.3g}, {row.images_per_second:g} img/s, wait {row.wait:.0%}" + (", best" if row.best else "")
         )
         self.watcher.row(row)
 

@@ -162,6 +162,7 @@ def describe_run(run: Run) -> dict[str, str]:
 def summarise(run: Run, state: TrainState) -> dict[str, Any]:
     """Gather the final numbers of a run."""
     return {
+        "parameters": sum(parameter.numel() for parameter in run.parameters),
         "step": state.step,
         "total_steps": run.plan.total_steps,
         "epochs": round(run.plan.epoch_at(state.step), 4),

@@ -11,27 +11,48 @@ from vit_cli.recipe.plain import read_section
 from vit_cli.recipe.schema import Finetune, Recipe
 
 
-def load_first_weights(model: Classifier, recipe: Recipe, saved: Saved, classes: tuple[str, ...]) -> list[str]:
+def load_first_weights(
+    model: Classifier, recipe: Recipe, finetune: Finetune, saved: Saved, classes: tuple[str, ...]
+) -> list[str]:
     """Copy what was saved into `model`; tell what was changed on the way.
 
     Raises CheckpointError where weights do not fit, or a head that is to be kept is for other classes.
     """
-    finetune = recipe.finetune or Finetune(weights=saved.path)
-    source = read_section(Model, saved.about["model"])
-    stretched = stretch_tables(
+    source: Model = read_section(Model, saved.about["model"])
+    weights, changes = stretch_tables(
         saved.weights, source.position_grids(), recipe.model.position_grids(), finetune.positions
     )
-    weights, changes = stretched
-    same = saved.class_names == classes
-    if finetune.head == "keep" and not same:
+    fits = saved.class_names == classes and has_head_of(saved, model)
+    if finetune.head == "keep" and not fits:
         raise CheckpointError(
-            f"{saved.path} has a head for {len(saved.class_names)} classes that are not the {len(classes)} of this data",
-            "With finetune.head=auto the head is replaced when the classes differ.",
+            f"the head of {saved.path} can't be kept: it is for {len(saved.class_names)} classes, "
+            f"the data has {len(classes)}, and their names or the layers of the head differ",
+            "With finetune.head=auto it is replaced then.",
         )
-    if finetune.head == "new" or not same:
+    if finetune.head == "new" or not fits:
         weights = replace_head(weights, model)
         changes.append(f"head  replaced ({len(saved.class_names)} -> {len(classes)} classes, zero-initialised)")
     else:
         changes.append(f"head  kept ({len(classes)} classes)")
     load_weights(model, weights)
-    return changes
+    return changes + compare_settings(recipe, saved)
+
+
+def has_head_of(saved: Saved, model: Classifier) -> bool:
+    """Tell whether the saved head has the layers of the model's."""
+    own = {name for name in model.state_dict() if name.startswith(model.head_names)}
+    return own == {name for name in saved.weights if name.startswith(model.head_names)}
+
+
+def compare_settings(recipe: Recipe, saved: Saved) -> list[str]:
+    """Tell how evaluation and learning rate differ from those the weights come from."""
+    before = saved.about["preprocess"]
+    changes = [
+        f"{key}  {before[key]} -> {after}"
+        for key in ("crop", "resize", "interpolation")
+        if (after := getattr(recipe.eval, key)) != before[key]
+    ]
+    optim, old = recipe.optim, saved.about.get("recipe", {}).get("optim", {})
+    decayed = f", layer decay {optim.layer_decay:g}" if optim.layer_decay < 1 else ""
+    was = f"{old['lr']:g} ({old['name']}) -> " if old else ""
+    return [*changes, f"learning rate  {was}{optim.lr:g} ({optim.name}{decayed})"]

@@ -87,7 +87,7 @@ def wire(
     recipe: Recipe, folder: RunFolder, world: World, progress: Progress, resumed: dict[str, Any] | None = None
 ) -> Run:
     """Build everything that `recipe` asks for. `resumed` is what the checkpoint to go on from says about itself."""
-    saved = open_model(recipe.finetune.weights) if recipe.finetune else None
+    saved = open_model(recipe.finetune.weights) if recipe.finetune and not resumed else None
     splits = open_data(recipe, resumed or (saved.about if saved else None))
     plan = make_plan(recipe, images=len(splits.train), processes=world.size)
     set_determinism(recipe.train.deterministic)
@@ -97,7 +97,9 @@ def wire(
 
     seed_all(recipe.seed)
     model = recipe.model.build(len(splits.classes)).to(world.device)
-    changes = load_first_weights(model, recipe, saved, splits.classes) if saved and not resumed else []
+    changes: list[str] = []
+    if recipe.finetune and saved:
+        changes = load_first_weights(model, recipe, recipe.finetune, saved, splits.classes)
     compiled = torch.compile(model) if recipe.train.compile else model
     parameters = dict(model.named_parameters())
     kernels = [weight for name, weight in parameters.items() if model.decays(name, weight)]
