@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -33,7 +34,12 @@ class World:
         """Make `model` average its gradients over all processes."""
         if self.size == 1:
             return model
-        return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True, broadcast_buffers=False)
+        parallel = nn.parallel.DistributedDataParallel
+        # Fixed positions are the only buffers, and equal everywhere. torch 2.15 gave the argument a new name.
+        new = "forward_sync_buffers" in inspect.signature(parallel).parameters
+        return parallel(
+            model, gradient_as_bucket_view=True, **{"forward_sync_buffers" if new else "broadcast_buffers": False}
+        )
 
     def hold_back(self, model: nn.Module, held: bool) -> AbstractContextManager[Any]:
         """Keep gradients on this process for now, because another micro batch follows."""

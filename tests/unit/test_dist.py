@@ -64,7 +64,7 @@ def test_two_processes_add_up_gather_share_and_agree() -> None:
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     processes = [
         subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", WORKER],
+            [sys.executable, "-W", "error::FutureWarning", "-c", WORKER],
             env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             text=True,

@@ -57,6 +57,9 @@ app.command("env", rich_help_panel=RECIPES, epilog="Example: vit env --json")(en
 
 def main() -> None:
     """Run the command line and leave with the exit code that the README lists."""
+    # Threads of torch that wait for each other spin for long by default, and small models come to a crawl when another
+    # program uses one of the cores; OpenMP reads this before torch is imported (measured: docs/measured.md).
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         app()
     except VitError as error:

@@ -58,7 +58,7 @@ def load_finetune(
     weights: Path,
     given_data: bool = False,
 ) -> Loaded:
-    """Load a fine-tuning recipe for `weights`, completed by `base` (plain `model`, `data`, `augment`); then make the changes.
+    """Load a fine-tuning recipe for `weights`, completed by plain `model`, `data`, `augment` of `base`, then changed.
 
     Data and augmentation of the recipe's own go before those of `base`, whose sources go first with `given_data`. Raises RecipeError
     with all problems at once, or if it is a full recipe; UsageError for malformed changes.

@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib.axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import NullFormatter
 
 from vit_cli.report.record import Numbers, read_metrics, read_steps
 from vit_cli.report.style import BLUE, FAINT, GREEN, ORANGE, VIOLET, drawing, save
@@ -95,6 +96,8 @@ def draw_panel(axes: matplotlib.axes.Axes, panel: Panel) -> None:
     heights = [y for line in drawn for _, y in line.points]
     if panel.is_logarithmic and min(heights) > 0 and max(heights) > 20 * min(heights):
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     if panel.starts_at_zero:
         axes.set_ylim(0, 1.08 * max(heights) or 1)
     axes.set_title(panel.title)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -11,8 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vit_cli.models import layers
-from vit_cli.models.layers import Attention, Block, DropPath, MapHead, Mlp, MlpHead, PatchEmbedding, attend
+from vit_cli.models.layers import (
+    MATMUL_TOKENS,
+    Attention,
+    Block,
+    DropPath,
+    MapHead,
+    Mlp,
+    MlpHead,
+    PatchEmbedding,
+    attend,
+    attend_by_products,
+)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -29,27 +40,45 @@ def test_the_patch_embedding_is_a_convolution_of_that_stride() -> None:
     torch.testing.assert_close(embedding(images.to(memory_format=torch.channels_last)), expected)
 
 
-@pytest.mark.parametrize(("queries", "keys"), [(6, 6), (7, 7), (1, 9)])
-def test_both_ways_to_attend_are_torchs_attention_with_its_gradients(
-    monkeypatch: pytest.MonkeyPatch, queries: int, keys: int
+Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+WAYS = [
+    pytest.param(attend, torch.float32, 1e-5, id="attend"),
+    pytest.param(attend, torch.bfloat16, 0.05, id="attend-bf16"),
+    pytest.param(attend_by_products, torch.float32, 1e-5, id="products"),
+    pytest.param(attend_by_products, torch.bfloat16, 0.05, id="products-bf16"),
+]
+
+
+@pytest.mark.parametrize(("way", "dtype", "tolerance"), WAYS)
+@pytest.mark.parametrize(("queries", "keys"), [(6, 6), (1, 9)])
+def test_every_way_to_attend_is_the_formula_with_its_gradients(
+    way: Attend, dtype: torch.dtype, tolerance: float, queries: int, keys: int
 ) -> None:
-    monkeypatch.setattr(layers, "MATMUL_TOKENS", 6)  # 6 queries: matrix products; 7: the fused kernel
-    tensors = [random(2, 3, n, 4, seed=n + i).requires_grad_() for i, n in enumerate((queries, keys, keys))]
-    ours = attend(*tensors, dropout=0.0)
-    torchs = F.scaled_dot_product_attention(*tensors)
-    torch.testing.assert_close(ours, torchs)
-    direction = random(*ours.shape, seed=9)
-    torch.testing.assert_close(
-        torch.autograd.grad(ours, tensors, direction), torch.autograd.grad(torchs, tensors, direction)
-    )
+    rough = [random(2, 3, n, 4, seed=n + i).to(dtype).requires_grad_() for i, n in enumerate((queries, keys, keys))]
+    exact = [tensor.detach().double().requires_grad_() for tensor in rough]
+    ours = way(*rough, 0.0)
+    q, k, v = exact
+    formula = torch.softmax(q @ k.mT / math.sqrt(4), dim=-1) @ v
+    assert ours.dtype == dtype
+    torch.testing.assert_close(ours.double(), formula, rtol=tolerance, atol=tolerance)
+    direction = random(*ours.shape, seed=9).to(dtype)
+    gradients = [gradient.double() for gradient in torch.autograd.grad(ours, rough, direction)]
+    expected = list(torch.autograd.grad(formula, exact, direction.double()))
+    torch.testing.assert_close(gradients, expected, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("tokens", [8, 12])
-def test_attention_dropout_keeps_the_expectation_of_the_weights(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
-    monkeypatch.setattr(layers, "MATMUL_TOKENS", 8)
+def test_long_sequences_attend_like_short_ones() -> None:
+    q, k, v = (random(1, 1, MATMUL_TOKENS + 1, 4, seed=seed).bfloat16() for seed in range(3))
+    torch.testing.assert_close(attend(q, k, v, 0.0), attend_by_products(q, k, v, 0.0), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(("way", "dtype", "tolerance"), WAYS)
+def test_attention_dropout_keeps_the_expectation_of_the_weights(
+    way: Attend, dtype: torch.dtype, tolerance: float
+) -> None:
     torch.manual_seed(0)
-    q = random(64, 8, tokens, 4)
-    out = attend(q, q, torch.ones_like(q), dropout=0.3)
+    q = random(64, 8, 10, 4).to(dtype)
+    out = way(q, q, torch.ones_like(q), 0.3).float()
     assert out.std() > 0.1
     assert out.mean().item() == pytest.approx(1, abs=0.02)
 
