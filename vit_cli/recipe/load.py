@@ -60,8 +60,8 @@ def load_finetune(
 ) -> Loaded:
     """Load a fine-tuning recipe for `weights`, completed by plain `model`, `data`, `augment` of `base`, then changed.
 
-    Data and augmentation of the recipe's own go before those of `base`, whose sources go first with `given_data`. Raises RecipeError
-    with all problems at once, or if it is a full recipe; UsageError for malformed changes.
+    Data and augmentation of the recipe's own go before those of `base`, whose sources go first with `given_data`.
+    Raises RecipeError with all problems at once, or if it is a full recipe; UsageError for malformed changes.
     """
     path = find_recipe(name_or_path)
     tree = read_tree(path)
