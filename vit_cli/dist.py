@@ -67,13 +67,17 @@ class World:
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
-    def agree(self, claim: bool) -> bool:
-        """Tell whether `claim` holds on any process."""
+    def mean(self, tensor: Tensor) -> Tensor:
+        """Average `tensor` over all processes, in place."""
+        return self.sum(tensor).div_(self.size)
+
+    def any(self, *claims: bool) -> list[bool]:
+        """Tell for each claim whether it holds on any process."""
         if self.size == 1:
-            return claim
-        flag = torch.tensor(int(claim), device=self.device)
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-        return bool(flag.item())
+            return list(claims)
+        flags = torch.tensor(claims, dtype=torch.int32, device=self.device)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        return [bool(flag) for flag in flags.tolist()]
 
     def barrier(self) -> None:
         """Wait until every process is here."""

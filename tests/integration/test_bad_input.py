@@ -285,6 +285,37 @@ def test_a_loss_that_is_not_finite(vit: Run, recipe: Path, tmp_path: Path) -> No
         assert all(tensor.isfinite().all() for tensor in weights.values())
 
 
+def test_weights_that_overflow_are_never_saved(vit: Run, recipe: Path, tmp_path: Path) -> None:
+    overflow = [
+        "optim={name: sgd, lr: 1e39, momentum: 0.9}",
+        "save.every=1 steps",
+        "eval.every=1 steps",
+        "track.log_every=5 steps",
+    ]
+    fails_with(vit("train", recipe, *overflow, "--out", tmp_path / "run", "-q"), 5, "not finite after step 1")
+    assert list((tmp_path / "run/checkpoints").iterdir()) == []
+    assert not (tmp_path / "run/model").exists()
+
+
+def test_an_overwritten_run_forgets_the_broken_images_of_the_old_one(
+    vit: Run, recipe: Path, photos: Path, tmp_path: Path
+) -> None:
+    val = write_photos(tmp_path / "val", per_class=2)
+    damage(photos, "text")
+    words = [
+        "train",
+        recipe,
+        f"data.val={{name: folder, root: {val}}}",
+        "train.steps=12",
+        "--out",
+        tmp_path / "run",
+        "-q",
+    ]
+    assert vit(*words).code == 0
+    assert vit(*words, "--overwrite").code == 0
+    assert len((tmp_path / "run/bad_images.jsonl").read_text().splitlines()) == 1
+
+
 def test_a_gate_that_is_not_met(vit: Run, run_folder: Path, photos: Path) -> None:
     wrong = photos.with_name("wrong")
     shutil.copytree(photos, wrong)

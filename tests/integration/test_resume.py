@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from tests.integration.conftest import TINY, Run
+from tests.integration.conftest import TINY, Run, write_photos
 
 
 def final(run: Path) -> dict[str, torch.Tensor]:
@@ -54,19 +55,52 @@ def test_a_run_stopped_by_sigterm_ends_equal_to_the_bit(
     assert 0 < status["step"] < 40
     assert vit_process("resume", "parted", "-q").code == 0
     assert same(final(tmp_path / "whole"), final(tmp_path / "parted"))
-    logs = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("whole", "parted")]
-    losses = [[line.split(",")[:6] for line in log] for log in logs]
-    assert losses[0] == losses[1], "the journal has no missing or doubled row, and the same numbers"
+    assert rows(tmp_path / "whole") == rows(tmp_path / "parted"), "no missing or doubled row, and the same numbers"
 
 
-def test_time_stops_and_resume_goes_on_to_the_same_end(vit: Run, recipe: Path, tmp_path: Path) -> None:
+def rows(run: Path) -> list[list[str]]:
+    """What metrics.csv says about learning, without what depends on the clock; and whether the row was the best."""
+    lines = (run / "metrics.csv").read_text().splitlines()
+    return [[*line.split(",")[:7], line.split(",")[-1]] for line in lines]
+
+
+def test_a_run_stopped_after_every_single_step_ends_equal_to_the_bit(vit: Run, recipe: Path, tmp_path: Path) -> None:
     assert vit("train", recipe, "--out", tmp_path / "whole", "-q").code == 0
-    stopped = vit("train", recipe, "--out", tmp_path / "parted", "--time", "0s", "-q")
-    assert stopped.code == 143
-    for _ in range(2):
-        assert vit("resume", tmp_path / "parted", "--time", "0s", "-q").code == 143
+    codes = [vit("train", recipe, "--out", tmp_path / "parted", "--time", "0s", "-q").code]
+    while codes[-1] == 143:
+        codes.append(vit("resume", tmp_path / "parted", "--time", "0s", "-q").code)
+    assert codes == [143] * 9 + [0]
+    assert same(final(tmp_path / "whole"), final(tmp_path / "parted"))
+    assert rows(tmp_path / "whole") == rows(tmp_path / "parted")
+    best = [load_file(tmp_path / name / "model/model.safetensors") for name in ("whole", "parted")]
+    assert same(*best)
+
+
+def test_a_run_without_a_checkpoint_starts_again_and_ends_equal(vit: Run, recipe: Path, tmp_path: Path) -> None:
+    assert vit("train", recipe, "--out", tmp_path / "whole", "-q").code == 0
+    assert vit("train", recipe, "--out", tmp_path / "parted", "--time", "0s", "-q").code == 143
+    for path in (tmp_path / "parted/checkpoints").iterdir():
+        path.unlink()
     assert vit("resume", tmp_path / "parted", "-q").code == 0
     assert same(final(tmp_path / "whole"), final(tmp_path / "parted"))
+    assert rows(tmp_path / "whole") == rows(tmp_path / "parted")
+
+
+def test_images_added_before_resuming_are_noticed(vit: Run, recipe: Path, photos: Path, tmp_path: Path) -> None:
+    assert vit("train", recipe, "--out", tmp_path / "run", "--time", "0s", "-q").code == 143
+    (photos / "red/000.jpg").rename(photos / "red/new.jpg")
+    write_photos(tmp_path / "more", per_class=3)
+    (tmp_path / "more/red/002.jpg").rename(photos / "red/more.jpg")
+    result = vit("resume", tmp_path / "run")
+    assert result.code in (2, 4), result
+    assert "images" in result.err
+
+
+def test_early_stopping_ends_a_run_that_no_longer_gets_better(vit: Run, recipe: Path, tmp_path: Path) -> None:
+    stop = "train.early_stop={patience: 2, metric: loss, min_delta: 10.0}"
+    assert vit("train", recipe, "train.steps=40", stop, "--out", tmp_path / "run", "-q").code == 0
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["step"] == 12, "the first evaluation sets the mark, two more do not pass it by 10"
 
 
 def test_resuming_a_finished_run_says_so(vit: Run, recipe: Path, tmp_path: Path) -> None:

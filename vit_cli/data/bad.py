@@ -24,14 +24,15 @@ class BadImageLog:
     """Writes each broken image once into a file of JSON lines, and stops the run when there are too many.
 
     At most a share `max_bad` of `images` may be broken, rounded down; one image is always allowed unless `max_bad` is
-    0. What an earlier run wrote into the file counts, so that a resumed run goes on counting.
+    0. If it `resumes`, what is in the file counts. Of several processes, which record the same, only one `writes`.
     """
 
-    def __init__(self, path: Path, images: int, max_bad: float) -> None:
+    def __init__(self, path: Path, images: int, max_bad: float, resumes: bool = True, writes: bool = True) -> None:
         self.path = path
         self.images = images
         self.allowed = max(1, int(max_bad * images)) if max_bad > 0 else 0
-        self.reasons: dict[int, str] = dict(read_log(path)) if path.exists() else {}
+        self.writes = writes
+        self.reasons: dict[int, str] = dict(read_log(path)) if resumes and path.exists() else {}
 
     @property
     def count(self) -> int:
@@ -44,8 +45,9 @@ class BadImageLog:
         if not new:
             return
         self.reasons.update((item.index, item.reason) for item in new.values())
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(item)) + "\n" for item in new.values())
+        if self.writes:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(asdict(item)) + "\n" for item in new.values())
         if self.count > self.allowed:
             kinds = Counter(reason.partition(":")[0] for reason in self.reasons.values())
             summary = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -47,6 +48,10 @@ class RunFolder:
     def resolved(self) -> Path:
         return self.path / "resolved.yaml"
 
+    def write_log(self, text: str) -> None:
+        """Append a line with the time to train.log."""
+        append(self.log, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
+
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the folder, whole or not at all."""
         commit(self.path / name, lambda aside: aside.write_text(text, encoding="utf-8"))
@@ -81,6 +86,48 @@ def choose_folder(name: str, out: Path | None, overwrite: bool) -> Path:
     elif out.is_dir() and any(out.iterdir()) and not overwrite:
         raise UsageError(f"{out} is not empty", "Name another folder, or add --overwrite.")
     return out.absolute()
+
+
+def reserve_folder(name: str, out: Path | None, overwrite: bool) -> RunFolder:
+    """Make the empty folder of a new run, which no other run takes then.
+
+    Raises UsageError if the place is taken or can't be written.
+    """
+    path = choose_folder(name, out, overwrite)
+    try:
+        while out is None and path.exists():
+            path = path.with_name(path.name + "_1")
+        path.mkdir(parents=True, exist_ok=out is not None)
+    except FileExistsError:
+        return reserve_folder(name, out, overwrite)
+    except OSError as error:
+        raise UsageError(f"{path} can't be made: {error.strerror}", "Name another place with --out.") from error
+    return RunFolder(path)
+
+
+def release_folder(folder: RunFolder) -> None:
+    """Remove a reserved folder that nothing was written to, and `runs` if it is empty then."""
+    with suppress(OSError):
+        folder.path.rmdir()
+        RUNS.rmdir()
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn a failure to write `path` into a TrainingError that says so."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"{path} can't be written: {error.strerror}",
+            "Is the disk full or read-only? What was saved before is intact; `vit resume` goes on from there.",
+        ) from error
+
+
+def append(path: Path, line: str) -> None:
+    """Append a line to a file; TrainingError if the disk is full."""
+    with told(path), path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
 
 
 def make_folder(folder: RunFolder) -> None:

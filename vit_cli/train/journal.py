@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vit_cli.checkpoint import commit
-from vit_cli.train.folder import RunFolder
+from vit_cli.train.folder import RunFolder, append
 from vit_cli.train.progress import Row
 
 COLUMNS = [name for name in Row._fields if name not in ("epochs", "eta_seconds")]
+HEARTBEAT_SECONDS = 10.0
 Item = TypeVar("Item")
 
 
@@ -23,6 +24,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.start = time.monotonic()
+        self.beaten = -HEARTBEAT_SECONDS
         self.recent: deque[tuple[float, int]] = deque(maxlen=200)
         self.restart()
 
@@ -31,6 +33,13 @@ class Clock:
         self.since = time.monotonic()
         self.images = 0
         self.waited = 0.0
+
+    def beats(self) -> bool:
+        """Tell whether it is time for another sign of life."""
+        is_time = time.monotonic() - self.beaten > HEARTBEAT_SECONDS
+        if is_time:
+            self.beaten = time.monotonic()
+        return is_time
 
     def waiting(self, items: Iterable[Item]) -> Iterator[Item]:
         """Pass `items` on, and note how long each was waited for."""
@@ -108,11 +117,6 @@ class Journal:
         """Append a line to steps.jsonl."""
         if self.writes:
             append(self.steps, json.dumps(facts))
-
-
-def append(path: Path, line: str) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
 
 
 def keep_rows(path: Path, last_step: int) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from vit_cli.errors import TrainingError
 from vit_cli.evaluate.evaluate import Evaluation
-from vit_cli.train.keep import save
+from vit_cli.train.keep import beat, save
 from vit_cli.train.progress import Row, Tick
 from vit_cli.train.state import TrainState
 from vit_cli.train.step import StepResult, take_step
@@ -18,56 +18,58 @@ from vit_cli.train.wire import Run
 
 def run_loop(run: Run, state: TrainState, stop: StopFlag) -> None:
     """Train from `state.step` to the end of the plan, to the end of patience, or to the next step after a stop."""
-    plan, clock = run.plan, run.clock
-    losses: list[torch.Tensor] = []
+    plan, clock, losses = run.plan, run.clock, list[StepResult]()
+    if plan.evaluates_at(state.step) and state.judged_step < state.step:  # it was stopped before this evaluation
+        judge(run, state)
+        save(run, state)
+    clock.restart()
     for batch in clock.waiting(run.batches(state.step)):
-        result = take_step(run, batch, state.step)
+        losses.append(take_step(run, batch, state.step))
         state.step += 1
-        losses.append(result.loss)
         clock.count(plan.batch_size)
-        run.progress.tick(
-            Tick(state.step, plan.total_steps, clock.images_per_second, clock.eta(plan.total_steps - state.step))
-        )
-        run.bad_images.record(batch.bad)
-        stopping = run.world.agree(stop.is_set)
-        evaluates = plan.evaluates_at(state.step) and not stopping
-        if plan.logs_at(state.step) or evaluates or stopping:
-            log_step(run, state, losses, result)
-        if evaluates:
-            judge(run, state)
-        state.finished = state.step == plan.total_steps or is_out_of_patience(run, state)
-        if plan.saves_at(state.step) or evaluates or stopping or state.finished:
+        steps_left = plan.total_steps - state.step
+        run.progress.tick(Tick(state.step, plan.total_steps, clock.images_per_second, clock.eta(steps_left)))
+        stopping, found_bad = run.world.any(stop.is_set, bool(batch.bad))
+        if found_bad:
+            run.bad_images.record([bad for part in run.world.gather(batch.bad) for bad in part])
+        evaluates = plan.evaluates_at(state.step) and (not stopping or steps_left == 0)
+        if plan.logs_at(state.step) or plan.saves_at(state.step) or evaluates or stopping:
+            read_losses(run, state, losses)
+        is_best = evaluates and judge(run, state)
+        state.finished = steps_left == 0 or is_out_of_patience(run, state)
+        if plan.saves_at(state.step) or is_best or stopping or state.finished:
             save(run, state)
         if stopping or state.finished:
             break
 
 
-def log_step(run: Run, state: TrainState, losses: list[torch.Tensor], result: StepResult) -> None:
-    """Read the losses since the last log from the device, stop if one is not finite, and write a line to steps.jsonl."""
-    values = torch.stack([*losses, result.grad_norm]).double()
-    values = run.world.sum(values) / run.world.size
-    losses.clear()
-    *recent, grad_norm = values.tolist()
-    if not all(map(math.isfinite, (*recent, grad_norm))):
+def read_losses(run: Run, state: TrainState, results: list[StepResult]) -> None:
+    """Read the losses since the last time from the device, stop if one is not finite, and write a line to steps.jsonl."""
+    losses = run.world.mean(torch.stack([result.loss for result in results]).double()).tolist()
+    grad_norm = results[-1].grad_norm.item()
+    results.clear()
+    if not all(map(math.isfinite, (*losses, grad_norm))):
         raise TrainingError(
-            f"the loss or the gradient is not finite at step {state.step} (loss {recent[-1]}, gradient norm {grad_norm})",
+            f"the loss or the gradient is not finite at step {state.step} (loss {losses[-1]}, gradient norm {grad_norm})",
             "The last checkpoint is from before it. A lower optim.lr, train.clip_norm=1.0 or train.precision=fp32 helps most.",
         )
-    state.loss_total += sum(recent)
-    state.loss_steps += len(recent)
-    run.journal.add_step(
-        step=state.step,
-        epoch=round(run.plan.epoch_at(state.step), 4),
-        loss=recent[-1],
-        lr=run.plan.lr_at(state.step - 1),
-        grad_norm=grad_norm,
-        images_per_second=round(run.clock.images_per_second, 2),
-        wait=round(run.clock.wait, 4),
-    )
+    state.loss_total += sum(losses)
+    state.loss_steps += len(losses)
+    if run.plan.logs_at(state.step):
+        run.journal.add_step(
+            step=state.step,
+            epoch=round(run.plan.epoch_at(state.step), 4),
+            loss=losses[-1],
+            lr=run.plan.lr_at(state.step - 1),
+            grad_norm=grad_norm,
+            images_per_second=round(run.clock.images_per_second, 2),
+            wait=round(run.clock.wait, 4),
+        )
+        beat(run, state)
 
 
-def judge(run: Run, state: TrainState) -> None:
-    """Evaluate, note whether this is the best so far, and write the row."""
+def judge(run: Run, state: TrainState) -> bool:
+    """Evaluate, write the row, and tell whether this is the best so far."""
     images_per_second, wait = run.clock.images_per_second, run.clock.wait
     with run.ema.swapped(run.model):
         evaluation = run.evaluate()
@@ -87,20 +89,23 @@ def judge(run: Run, state: TrainState) -> None:
         eta_seconds=round(run.clock.eta(run.plan.total_steps - state.step), 1),
         best=is_best,
     )
-    state.loss_total, state.loss_steps = 0.0, 0
+    state.judged_step, state.loss_total, state.loss_steps = state.step, 0.0, 0
     run.journal.add_row(row)
     run.progress.row(row)
     run.clock.restart()
+    return is_best
 
 
 def note_score(run: Run, state: TrainState, evaluation: Evaluation) -> bool:
-    """Compare an evaluation with the best one; tell whether it is better."""
+    """Compare an evaluation with the best one, and with the last that renewed the patience; tell whether it is the best."""
     patience = run.recipe.train.early_stop
-    watched = patience.metric if patience else "top1"
-    score = evaluation.scores["top1"] if watched == "top1" else -evaluation.scores["loss"]
-    needed = patience.min_delta if patience else 0.0
-    state.waited = 0 if state.best is None or score > state.best + needed else state.waited + 1
-    is_best = state.best is None or score > state.best
+    watches_loss = patience is not None and patience.metric == "loss"
+    score = -evaluation.scores["loss"] if watches_loss else evaluation.scores["top1"]
+    if state.reference is None or score > state.reference + (patience.min_delta if patience else 0.0):
+        state.reference, state.waited = score, 0
+    else:
+        state.waited += 1
+    is_best = math.isfinite(score) and (state.best is None or score > state.best)
     if is_best:
         state.best, state.best_step, state.best_top1 = score, state.step, evaluation.scores["top1"]
     return is_best

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 
@@ -74,16 +72,11 @@ class Silence:
 
 
 class Logged:
-    """Passes everything on to another watcher, and writes what it shows into train.log, with the time."""
+    """Passes everything on to another watcher, and gives what is worth keeping to `write`, line by line."""
 
-    def __init__(self, watcher: Progress, path: Path) -> None:
+    def __init__(self, watcher: Progress, write: Callable[[str], None]) -> None:
         self.watcher = watcher
-        self.path = path
-
-    def write(self, text: str) -> None:
-        """Append a line to the log."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+        self.write = write
 
     def header(self, facts: Mapping[str, str]) -> None:
         """Log a line per fact."""

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+
 from vit_cli.checkpoint import read_checkpoint
 from vit_cli.data.summary import describe
 from vit_cli.device import describe_device
 from vit_cli.dist import World, join_world
-from vit_cli.errors import Stopped, VitError
+from vit_cli.errors import Stopped, TrainingError, VitError
 from vit_cli.recipe.load import Loaded, load_recipe, to_yaml
 from vit_cli.train.environment import command_line, describe_environment
-from vit_cli.train.folder import RunFolder, choose_folder, make_folder, mark_latest
+from vit_cli.train.folder import RunFolder, make_folder, mark_latest, release_folder, reserve_folder
 from vit_cli.train.keep import restore
 from vit_cli.train.loop import run_loop
 from vit_cli.train.progress import Logged, Progress, Silence
@@ -49,18 +51,23 @@ class Outcome:
 def start_run(loaded: Loaded, options: Options, progress: Progress) -> Outcome:
     """Train what a recipe asks for, in a new run folder; a recipe with `finetune` starts from its weights.
 
-    The folder is made when everything is built, so that a recipe whose data is missing leaves nothing behind.
+    Nothing is written before everything is built, so a recipe whose data is missing leaves nothing behind.
     """
     with joined(options.devices) as world:
-        chosen = choose_folder(options.name or loaded.path.stem, options.out, options.overwrite)
-        folder = RunFolder(Path(world.share(str(chosen))))
-        watcher = Logged(progress, folder.log) if world.is_first else Silence()
-        run = wire(loaded.recipe, folder, world, watcher)
-        if world.is_first:
-            make_folder(folder)
-            folder.write_text("recipe.yaml", f"# {command_line()}\n{loaded.text}")
-            folder.write_text("resolved.yaml", to_yaml(loaded.recipe))
-            folder.write_json("env.json", describe_environment())
+        name = options.name or loaded.path.stem
+        path = reserve_folder(name, options.out, options.overwrite).path if world.is_first else Path()
+        folder = RunFolder(Path(world.share(str(path))))
+        watcher = Logged(progress, folder.write_log) if world.is_first else Silence()
+        try:
+            run = wire(loaded.recipe, folder, world, watcher)
+            if world.is_first:
+                make_folder(folder)
+                folder.write_text("recipe.yaml", f"# {command_line()}\n{loaded.text}")
+                folder.write_text("resolved.yaml", to_yaml(loaded.recipe))
+                folder.write_json("env.json", describe_environment() | {"seed": loaded.recipe.seed})
+        finally:
+            if world.is_first:
+                release_folder(folder)
         world.barrier()
         with reported(run):
             return train(run, TrainState(), StopFlag(options.seconds))
@@ -95,7 +102,7 @@ def resume_run(folder: RunFolder, options: Options, progress: Progress) -> Outco
             return None
         about = content["about"]
     with joined(options.devices) as world:
-        watcher = Logged(progress, folder.log) if world.is_first else Silence()
+        watcher = Logged(progress, folder.write_log) if world.is_first else Silence()
         state = TrainState()
         run = wire(load_recipe(folder.resolved).recipe, folder, world, watcher, resumed=about)
         restore(run, state)
@@ -187,16 +194,32 @@ def joined(devices: str) -> Iterator[World]:
 
 @contextmanager
 def reported(run: Run) -> Iterator[None]:
-    """Write into the folder how a run that does not finish ended."""
+    """Write into the folder how a run that does not finish ended; running out of memory gets a way out."""
     try:
         yield
     except BaseException as error:
+        told = explain_memory(error, run)
         if run.world.is_first:
-            reason = error.problem if isinstance(error, VitError) else f"{type(error).__name__}: {error}"
-            run.progress.note(reason)
-            status = "interrupted" if isinstance(error, Stopped) else "failed"
-            run.folder.write_status(status, reason=reason, **last_known(run.folder))
-        raise
+            reason = told.problem if isinstance(told, VitError) else f"{type(told).__name__}: {told}"
+            with suppress(VitError):  # a full disk must not hide what happened
+                status = "interrupted" if isinstance(told, Stopped) else "failed"
+                run.folder.write_status(status, reason=reason, **last_known(run.folder))
+                run.folder.write_log(reason)
+        if told is error:
+            raise
+        raise told from error
+
+
+def explain_memory(error: BaseException, run: Run) -> BaseException:
+    """Turn torch's word that memory ran out into a TrainingError with smaller settings; give any other error back."""
+    is_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    if not is_memory:
+        return error
+    smaller = max(run.plan.micro_batch // 2, run.plan.mix_group)
+    return TrainingError(
+        f"memory ran out with {run.plan.micro_batch} images at once on {describe_device(run.world.device)}",
+        f"train.micro_batch={smaller} keeps the global batch of {run.plan.batch_size} and needs about half.",
+    )
 
 
 def last_known(folder: RunFolder) -> Mapping[str, Any]:

@@ -17,8 +17,11 @@ class TrainState:
     """The best score so far: top-1, or minus the loss where early stopping watches the loss."""
     best_step: int = 0
     best_top1: float = 0.0
+    judged_step: int = 0
+    """The step after which it was last evaluated."""
+    reference: float | None = None
+    """The score that last grew by what early stopping asks for, `waited` evaluations ago."""
     waited: int = 0
-    """Evaluations since the score last grew by what early stopping asks for."""
     loss_total: float = 0.0
     """Sum of the training losses since the last row of metrics.csv, over `loss_steps` steps."""
     loss_steps: int = 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ class StopFlag:
 
     def __init__(self, seconds: float | None = None) -> None:
         self.reason = ""
+        self.was_signalled = False
         self.exit_code = 143
         self.deadline = None if seconds is None else time.monotonic() + seconds
 
@@ -32,8 +35,10 @@ class StopFlag:
 
     def hear(self, number: int, _frame: FrameType | None) -> None:
         """Note a signal; a second one ends the program at once, with the last checkpoint intact."""
-        if self.reason:
+        if self.was_signalled:
             raise Stopped("stopped at once by a second signal", "The last checkpoint is intact.", self.exit_code)
+        self.was_signalled = True
+        os.write(sys.stderr.fileno(), b"\nsaving after this step, then stopping; once more to stop at once\n")
         self.reason = f"stopped by {signal.Signals(number).name}"
         self.exit_code = 130 if number == signal.SIGINT else 143
 

@@ -169,7 +169,13 @@ def wire(
         ),
         ema=Ema(parameters.items(), ema.decay, ema.warmup) if ema else NoEma(),
         evaluate=lambda: evaluate(model, judged, prepare, sheet, world, precision),
-        bad_images=BadImageLog(folder.path / "bad_images.jsonl", len(samples), data.max_bad),
+        bad_images=BadImageLog(
+            folder.path / "bad_images.jsonl",
+            len(samples),
+            data.max_bad,
+            resumes=resumed is not None,
+            writes=world.is_first,
+        ),
         journal=Journal(folder, writes=world.is_first),
         clock=Clock(),
         progress=progress,
@@ -208,6 +214,7 @@ def describe_model(recipe: Recipe, splits: Splits, preprocess: Preprocess) -> di
         "preprocess": preprocess.model_dump(mode="json"),
         "data": plain["data"],
         "held": dict(splits.held.thresholds) if splits.held else None,
+        "images": [len(splits.train), len(splits.val)],
         "recipe": plain,
         "vit_version": __version__,
     }

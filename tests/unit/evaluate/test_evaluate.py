@@ -60,7 +60,9 @@ def test_scores_are_those_of_all_images_at_once(batch_size: int) -> None:
 
 def test_the_sums_of_three_processes_are_those_of_one() -> None:
     model, sheet = Pixels().eval(), ScoreSheet(10)
-    parts = [evaluate(model, batches(64, rank, 3), prepare, sheet, ALONE, "fp32", keep_answers=True) for rank in range(3)]
+    parts = [
+        evaluate(model, batches(64, rank, 3), prepare, sheet, ALONE, "fp32", keep_answers=True) for rank in range(3)
+    ]
     whole = evaluate(model, batches(64), prepare, sheet, ALONE, "fp32", keep_answers=True)
     assert sum(part.scores["images"] for part in parts) == whole.scores["images"] == 1797
     matrices = [part.confusion for part in parts if part.confusion is not None]
