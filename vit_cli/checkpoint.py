@@ -144,10 +144,45 @@ def open_folder(path: Path) -> Saved:
 
 
 def check_about(about: Mapping[str, Any], path: Path) -> None:
-    """Raise CheckpointError unless `about` has what makes weights a model again."""
+    """Raise CheckpointError unless `about` has what makes weights a model again, each of the right kind."""
     missing = [key for key in ABOUT if key not in about]
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}")
+    wrong = [key for key, fits in SHAPES.items() if key in about and not fits(about[key])]
+    if wrong:
+        raise CheckpointError(f"{path} has a strange {', '.join(wrong)}", "It was changed by hand or is damaged.")
+
+
+def is_text_list(value: Any) -> bool:
+    """Tell a list of texts, not empty."""
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+
+
+def is_grid(value: Any) -> bool:
+    """Tell [rows, columns]."""
+    return isinstance(value, list) and len(value) == 2 and all(type(item) is int and item > 0 for item in value)
+
+
+def is_section(value: Any) -> bool:
+    """Tell keys with values."""
+    return isinstance(value, dict)
+
+
+def are_thresholds(value: Any) -> bool:
+    """Tell a hash of 63 bits for each name, or none."""
+    return value is None or (isinstance(value, dict) and all(type(v) is int and 0 <= v < 2**63 for v in value.values()))
+
+
+SHAPES: dict[str, Callable[[Any], bool]] = {
+    "model": is_section,
+    "preprocess": is_section,
+    "res": is_grid,
+    "class_names": is_text_list,
+    "data": lambda value: value is None or is_section(value),
+    "recipe": is_section,
+    "held": are_thresholds,
+}
+"""What each part of `about` must be like, as far as it shows without the sections it stands for."""
 
 
 def point(link: Path, target: Path) -> None:

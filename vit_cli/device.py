@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
@@ -52,10 +53,10 @@ def gpu_numbers(devices: str, local_rank: int) -> list[int]:
 
 
 def choose_precision(asked: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
-    """Turn `auto` into bf16 on a GPU that has it, and fp32 elsewhere."""
+    """Turn `auto` into bf16 on a GPU that computes in it (older ones only imitate it, slowly), and fp32 elsewhere."""
     if asked != "auto":
         return asked
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
@@ -75,7 +76,9 @@ def seed_all(*parts: int) -> None:
 
 
 def set_determinism(wanted: bool) -> None:
-    """Use only deterministic kernels, or let torch choose the fastest."""
+    """Use deterministic kernels where there are any, or let torch choose the fastest; before the first product on a GPU."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
     torch.use_deterministic_algorithms(wanted, warn_only=True)
     torch.backends.cudnn.benchmark = not wanted
 

@@ -338,3 +338,18 @@ def test_a_link_that_can_not_be_made_is_a_training_error_and_leaves_nothing(tmp_
     with pytest.raises(TrainingError, match=r"last\.pt can't be written"):
         point(tmp_path / "last.pt", tmp_path / "a.pt")
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("class_names", value) for value in (5, [1, 2, 3], [], "cat", None)),
+        *(("held", value) for value in (3, {"blue": "x"}, {"blue": 2**63}, {"blue": True}, [1])),
+        *(("res", value) for value in (8, [8], [8, "8"], [0, 8])),
+        *((key, 3) for key in ("model", "preprocess", "data", "recipe")),
+    ],
+)
+def test_a_config_with_a_part_of_another_kind_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    write_model(tmp_path, {"w": torch.zeros(2)}, ABOUT | {key: value})
+    with pytest.raises(CheckpointError, match=f"has a strange {key}"):
+        open_model(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 
 import pytest
@@ -81,6 +82,11 @@ def test_precision_is_what_was_asked_and_float32_on_cpus() -> None:
     assert choose_precision("fp32", torch.device("cuda", 0)) == "fp32"
 
 
+def test_auto_is_float32_on_a_gpu_that_only_imitates_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert choose_precision("auto", torch.device("cuda", 0)) == "fp32"
+
+
 def test_autocast_makes_products_bf16_and_leaves_weights_alone() -> None:
     layer = torch.nn.Linear(4, 4)
     with autocast(CPU, "bf16"):
@@ -106,8 +112,11 @@ def test_other_parts_give_other_numbers() -> None:
     assert len({tuple(draw(*some)) for some in parts}) == len(parts)
 
 
-def test_determinism_can_be_switched_on_and_off() -> None:
+def test_determinism_can_be_switched_on_and_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     set_determinism(True)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert torch.are_deterministic_algorithms_enabled()
     set_determinism(False)
     assert not torch.are_deterministic_algorithms_enabled()

@@ -7,13 +7,21 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
 
-from vit_cli.dist import World, count_processes, join_world, launch_processes
+from vit_cli.dist import (
+    Place,
+    World,
+    count_processes,
+    find_meeting_point,
+    find_place,
+    join_world,
+)
 from vit_cli.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -40,7 +48,8 @@ facts = {
     "in_place": tensor.tolist(),
     "gather": world.gather({"rank": world.rank}),
     "share": world.share(f"from {world.rank}"),
-    "agree": [world.agree(False), world.agree(world.rank == 1), world.agree(True)],
+    "mean": world.mean(torch.tensor([1.0, 4.0 * world.rank])).tolist(),
+    "any": world.any(False, world.rank == 1, True),
     "weight": model.weight.item(),
     "held": held,
     "names": list(model.state_dict()),
@@ -81,7 +90,8 @@ def test_two_processes_add_up_gather_share_and_agree() -> None:
     assert first["sum"] == first["in_place"] == [2.0, 11.0]
     assert first["gather"] == [{"rank": 0}, {"rank": 1}]
     assert first["share"] == "from 0"
-    assert first["agree"] == [False, True, True]
+    assert first["mean"] == [1.0, 2.0]
+    assert first["any"] == [False, True, True]
     assert first["weight"] == 0.0
     assert first["names"] == ["weight"]
 
@@ -107,7 +117,8 @@ def test_a_world_of_one_does_nothing(alone: World) -> None:
     assert tensor.tolist() == [1.0, 1.0]
     assert alone.gather(value) == [value]
     assert alone.share(value) is value
-    assert [alone.agree(True), alone.agree(False)] == [True, False]
+    assert alone.mean(tensor).tolist() == [1.0, 1.0]
+    assert alone.any(True, False) == [True, False]
     alone.barrier()
     alone.leave()
 
@@ -141,31 +152,72 @@ def test_devices_that_are_not_there_are_refused_before_anything_is_launched(
         count_processes(devices)
 
 
+LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+SLURM = {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "1234567"}
+
+Fill = Callable[..., None]
+
+
 @pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What would have taken this process's place."""
-    commands: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda program, command: commands.append(command))
-    monkeypatch.setattr(sys, "argv", ["vit", "train", "digits", "--devices", "2"])
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    return commands
+def environment(monkeypatch: pytest.MonkeyPatch) -> Fill:
+    """Set these variables, and no others of a launcher or of Slurm."""
+    for name in [*LAUNCHERS, *(name for name in os.environ if name.startswith("SLURM_"))]:
+        monkeypatch.delenv(name, raising=False)
+
+    def fill(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return fill
 
 
-def test_several_processes_run_the_same_command_under_torchs_launcher(launched: list[list[str]]) -> None:
-    launch_processes("2")
-    [command] = launched
-    assert command[1:3] == ["-m", "torch.distributed.run"]
-    assert "--nproc-per-node=2" in command
-    assert command[-6:] == ["-m", "vit_cli", "train", "digits", "--devices", "2"]
+@pytest.mark.parametrize(
+    ("nodes", "address"),
+    [("gpu[07-08,11]", "gpu07"), ("a1,a2", "a1"), ("node-3", "node-3"), ("r1n[2,5]", "r1n2")],
+)
+def test_processes_of_slurm_find_each_other(environment: Fill, nodes: str, address: str) -> None:
+    environment(**SLURM, SLURM_STEP_NODELIST=nodes)
+    assert find_place() == Place(5, 8, 1)
+    assert find_meeting_point() == {"MASTER_ADDR": address, "MASTER_PORT": "24567"}
+    environment(MASTER_ADDR="10.0.0.1", MASTER_PORT="29500")
+    assert find_meeting_point() == {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
 
 
-def test_one_process_or_a_launcher_that_was_there_first_launches_nothing(
-    launched: list[list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    launch_processes("cpu")
-    launch_processes("auto")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    launch_processes("2")
-    assert launched == []
+def test_a_process_of_slurm_with_a_gpu_of_its_own_takes_it(environment: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment(**SLURM)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert find_place() == Place(5, 8, 0)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"},  # an interactive shell
+        {"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"},  # a batch script, outside srun
+        {"WORLD_SIZE": "1", "RANK": "0"},
+    ],
+)
+def test_a_process_that_nobody_joins_is_alone(environment: Fill, variables: dict[str, str]) -> None:
+    environment(**variables)
+    assert join_world("cpu") == World(0, 1, CPU)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"WORLD_SIZE": "2"},
+        {"RANK": "0"},
+        {"WORLD_SIZE": "two", "RANK": "0"},
+        {"WORLD_SIZE": "2", "RANK": "2"},
+        {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "-1"},
+        {"WORLD_SIZE": "2", "RANK": "0"},  # no MASTER_ADDR
+        {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"},
+        SLURM | {"SLURM_PROCID": ""},
+        SLURM,  # no machines
+    ],
+)
+def test_a_launcher_that_says_too_little_is_refused(environment: Fill, variables: dict[str, str]) -> None:
+    environment(**variables)
+    with pytest.raises(UsageError):
+        join_world("cpu")

@@ -200,7 +200,16 @@ def fits(text: str, stream: TextIO) -> bool:
 
 
 def write(stream: TextIO, text: str) -> None:
-    """Write at once; what the stream can't encode (odd file names) is written as its code."""
+    """Write at once; what the stream can't encode (odd file names) is written as its code.
+
+    If nobody reads stdout any more (`vit predict ... | head`), the program is done. If nobody reads stderr, training
+    goes on in silence.
+    """
     encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    stream.flush()
+    try:
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if stream is sys.stdout:
+            sys.exit(0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,12 @@ from vit_cli.cli.console import make_progress, show_json, show_result, show_tabl
 from vit_cli.errors import GateError, UsageError
 
 if TYPE_CHECKING:
+    from vit_cli.data.samples import Samples
     from vit_cli.evaluate.evaluate import Evaluation
+    from vit_cli.evaluate.saved import Ready
+
+ROUNDING = 1e-9
+"""7 of 125 images are 0.056, but not to the last bit."""
 
 Split = Annotated[
     str | None,
@@ -52,33 +58,77 @@ def evaluate(
 ) -> None:
     """Evaluate a checkpoint, a run or a model folder on its own validation images, or on --data."""
     gates = read_gates(fail_under) if fail_under else {}
-    from vit_cli.dist import join_world
-    from vit_cli.evaluate.saved import evaluate_saved, get_ready, open_folder_data, open_own_data, write_predictions
+    if predictions:
+        check_place(predictions)
+    from vit_cli.cli.launch import launch_processes
+    from vit_cli.dist import joined
+    from vit_cli.evaluate.saved import evaluate_saved, get_ready, open_folder_data, open_own_data
 
-    world = join_world(devices)
-    ready = get_ready(model, world, res)
-    samples = open_folder_data(data, split, ready.saved) if data else open_own_data(ready.saved, split)
-    progress = make_progress(quiet or json, verbose=False)
-    for change in ready.changes:
-        progress.note(change)
-    evaluation = evaluate_saved(ready, samples, world)
-    if predictions and evaluation.answers:
-        write_predictions(predictions, evaluation.answers, samples, ready.class_names)
-    facts = summarise(evaluation, len(ready.class_names), tuple(ready.res))
-    if json:
-        show_json(facts | ({"per_class": list_classes(evaluation, ready.class_names)} if per_class else {}))
-    else:
-        show_result(
-            f"top-1 {facts['top1']:.2f} %   top-5 {facts['top5']:.2f} %   loss {facts['loss']:.4f}   {facts['images']} images, "
-            f"{facts['classes']} classes, {ready.res} pixels, {facts['seconds']:.1f} s ({facts['images_per_second']:.0f} img/s)"
-        )
+    if launch_processes(devices):
+        return
+    with joined(devices) as world:
+        ready = get_ready(model, world, res)
         if per_class:
-            rows = [list(row.values()) for row in list_classes(evaluation, ready.class_names)]
-            show_table(
-                ["class", "images", "precision", "recall", "f1"],
-                [[f"{v:.2f}" if isinstance(v, float) else v for v in row] for row in rows],
-            )
+            check_classes(ready.class_names)
+        samples = open_folder_data(data, split, ready.saved) if data else open_own_data(ready.saved, split)
+        progress = make_progress(quiet or json or not world.is_first, verbose=False)
+        for change in ready.changes:
+            progress.note(change)
+        evaluation = evaluate_saved(ready, samples, world)
+    if not world.is_first:
+        return
+    if predictions:
+        save_predictions(predictions, evaluation, samples, ready)
+    show_evaluation(evaluation, ready, per_class=per_class, json=json)
     check_gates(gates, evaluation.scores)
+
+
+def check_place(path: Path) -> None:
+    """Raise UsageError, before anything is computed, if a file can't be written at `path`."""
+    if path.is_dir():
+        raise UsageError(f"--predictions {path} is a folder", "Name a file, such as predictions.csv.")
+    if not path.parent.is_dir():
+        raise UsageError(f"--predictions {path}: there is no folder {path.parent}", "Make it first.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"--predictions {path} can't be written", "Name a place that you can write in.")
+
+
+def check_classes(names: Sequence[str]) -> None:
+    """Raise UsageError if there are too many classes for a score of each."""
+    from vit_cli.metrics.score import CONFUSION_LIMIT
+
+    if len(names) > CONFUSION_LIMIT:
+        raise UsageError(f"--per-class is for up to {CONFUSION_LIMIT:,} classes; this model has {len(names):,}")
+
+
+def save_predictions(path: Path, evaluation: Evaluation, samples: Samples, ready: Ready) -> None:
+    """Write the CSV of --predictions; UsageError if it can't be written."""
+    from vit_cli.evaluate.saved import write_predictions
+
+    if evaluation.answers is None:
+        return
+    try:
+        write_predictions(path, evaluation.answers, samples, ready.class_names)
+    except OSError as error:
+        raise UsageError(f"--predictions {path} can't be written: {error.strerror}") from error
+
+
+def show_evaluation(evaluation: Evaluation, ready: Ready, *, per_class: bool, json: bool) -> None:
+    """Show the scores, and with `per_class` those of every class."""
+    facts = summarise(evaluation, len(ready.class_names), tuple(ready.res))
+    classes = list_classes(evaluation, ready.class_names) if per_class else []
+    if json:
+        show_json(facts | ({"per_class": classes} if per_class else {}))
+        return
+    show_result(
+        f"top-1 {facts['top1']:.2f} %   top-5 {facts['top5']:.2f} %   loss {facts['loss']:.4f}   {facts['images']} images, "
+        f"{facts['classes']} classes, {ready.res} pixels, {facts['seconds']:.1f} s ({facts['images_per_second']:.0f} img/s)"
+    )
+    if per_class:
+        show_table(
+            ["class", "images", "precision", "recall", "f1"],
+            [[f"{v:.2f}" if isinstance(v, float) else v for v in row.values()] for row in classes],
+        )
 
 
 def summarise(evaluation: Evaluation, classes: int, res: tuple[int, ...]) -> dict[str, float | int | list[int]]:
@@ -100,11 +150,10 @@ def list_classes(evaluation: Evaluation, names: tuple[str, ...]) -> list[dict[st
     """Score every class."""
     from vit_cli.metrics.confusion import per_class
 
-    if evaluation.confusion is None:
-        raise UsageError(f"--per-class is for up to 2,048 classes; this model has {len(names)}")
+    rows = per_class(evaluation.confusion, names) if evaluation.confusion is not None else ()
     return [
         {"class": row.name, "images": row.images, "precision": row.precision, "recall": row.recall, "f1": row.f1}
-        for row in per_class(evaluation.confusion, names)
+        for row in rows
     ]
 
 
@@ -123,8 +172,12 @@ def read_gates(text: str) -> dict[str, float]:
 
 
 def check_gates(gates: dict[str, float], scores: Mapping[str, float]) -> None:
-    """Raise GateError for every score (in per cent) below its gate (a share)."""
+    """Raise GateError for every score (in per cent) below its gate (a share), by more than rounding."""
     shares = {name: scores[name] / 100 for name in gates}
-    low = [f"{name} is {shares[name]:.4f}, below {least:g}" for name, least in gates.items() if shares[name] < least]
+    low = [
+        f"{name} is {shares[name]:.4f}, below {least:g}"
+        for name, least in gates.items()
+        if shares[name] < least - ROUNDING
+    ]
     if low:
         raise GateError("; ".join(low))

@@ -26,17 +26,19 @@ def run_and_finish(
     verbose: bool,
 ) -> None:
     """Train what was loaded, on as many processes as asked for, and finish the run folder."""
-    from vit_cli.dist import launch_processes
+    from vit_cli.cli.launch import launch_processes
+    from vit_cli.dist import find_place
     from vit_cli.train.start import Options, start_run, try_run
     from vit_cli.train.stop import read_time
 
     seconds = read_time(time) if time else None
-    launch_processes(devices)
+    if launch_processes(devices):
+        return
     progress = make_progress(quiet, verbose)
     options = Options(out=out, name=name, overwrite=overwrite, devices=devices, seconds=seconds)
     if dry_run:
         facts = try_run(loaded, options, progress)
-        if json:
+        if json and find_place().rank == 0:
             show_json(facts)
         return
     finish(start_run(loaded, options, progress), json=json, quiet=quiet)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from vit_cli.errors import UsageError
+
 RUNNING, OUTPUT = "Running", "Output"
 
 
@@ -16,6 +18,13 @@ def remember_debug(wanted: bool) -> bool:
     if wanted:
         os.environ["VIT_DEBUG"] = "1"
     return wanted
+
+
+def read_out(text: str) -> Path:
+    """Read --out; UsageError for an empty text (of an unset variable, say), which as a path would be the current folder."""
+    if not text:
+        raise UsageError("--out is empty", "Name a folder, or leave --out away.")
+    return Path(text)
 
 
 Recipe = Annotated[str, typer.Argument(help="A shipped recipe's name (vit recipe list) or a path.", show_default=False)]
@@ -32,7 +41,12 @@ Tokens = Annotated[
     ),
 ]
 Model = Annotated[Path, typer.Argument(help="A checkpoint, a run folder or a model folder.", show_default=False)]
-Out = Annotated[Path | None, typer.Option("--out", help="The run folder; new or empty.", rich_help_panel=OUTPUT)]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="The run folder; new or empty.", metavar="<path>", parser=read_out, rich_help_panel=OUTPUT
+    ),
+]
 Name = Annotated[
     str | None, typer.Option("--name", help="The run's name, in place of the recipe's.", rich_help_panel=OUTPUT)
 ]

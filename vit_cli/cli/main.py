@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 import vit_cli
 from vit_cli.cli import env, evaluate, finetune, predict, recipe, resume, train
 from vit_cli.cli.console import show_error, show_result
+from vit_cli.cli.launch import hand_over
 from vit_cli.errors import VitError
 
 TRAIN, USE, RECIPES = "Train", "Use", "Recipes and machine"
@@ -63,20 +64,20 @@ def main() -> None:
     try:
         app()
     except VitError as error:
-        if os.environ.get("VIT_DEBUG"):
-            traceback.print_exc()
-        show_error(error)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except Exception as error:
-        if os.environ.get("VIT_DEBUG"):
-            raise
-        show_error(
-            VitError(
-                f"this is a bug in vit: {type(error).__name__}: {error}",
-                "The same command with --debug shows where; please report it.",
-            )
-        )
-        sys.exit(1)
+        fail(error)
+    except Exception as error:  # noqa: BLE001
+        problem = f"this is a bug in vit: {type(error).__name__}: {error}"
+        fail(VitError(problem, "The same command with --debug shows where; please report it."))
+
+
+def fail(error: VitError) -> NoReturn:
+    """Show an error, with the traceback if --debug asked for it, and leave with its exit code."""
+    if os.environ.get("VIT_DEBUG"):
+        traceback.print_exc()
+    shown: VitError | None = error
+    code = error.exit_code
+    if not os.environ.keys().isdisjoint(("RANK", "SLURM_PROCID")):
+        shown, code = hand_over(error)
+    if shown:
+        show_error(shown)
+    sys.exit(code)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import os
 import sys
 from collections.abc import Iterable
 from enum import Enum
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vit_cli.cli import flags
-from vit_cli.cli.console import show_json, show_note, show_table
+from vit_cli.cli.console import show_json, show_note, show_table, write
 from vit_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def predict(
     from vit_cli.evaluate.predict import list_images, predict_images
     from vit_cli.evaluate.saved import get_ready
 
-    named = [Path(line.strip()) for line in sys.stdin if line.strip()] if paths == [Path("-")] else paths
+    named = read_paths() if paths == [Path("-")] else paths
     ready = get_ready(model, join_world(devices), res)
     unreadable: list[str] = []
     predictions = predict_images(ready, list_images(named), top, unreadable)
@@ -61,6 +63,15 @@ def predict(
         )
 
 
+def read_paths() -> list[Path]:
+    """Read a path per line from stdin, in any encoding; DataError if there is none."""
+    lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
+    paths = [Path(line) for line in lines if line]
+    if not paths:
+        raise DataError("stdin names no image", "Write a path per line, for example: find photos -name '*.jpg' | ...")
+    return paths
+
+
 def show_jsonl(predictions: Iterable[Prediction]) -> None:
     """Write a JSON line per image."""
     for prediction in predictions:
@@ -70,11 +81,17 @@ def show_jsonl(predictions: Iterable[Prediction]) -> None:
 
 def show_csv(predictions: Iterable[Prediction]) -> None:
     """Write a CSV line per image and class."""
-    writer = csv.writer(sys.stdout)
-    writer.writerow(["path", "rank", "class", "probability"])
+    write_csv(["path", "rank", "class", "probability"])
     for prediction in predictions:
         for rank, (name, probability) in enumerate(prediction.classes, start=1):
-            writer.writerow([prediction.path, rank, name, repr(probability)])
+            write_csv([prediction.path, rank, name, repr(probability)])
+
+
+def write_csv(cells: list[object]) -> None:
+    """Write a line of CSV to stdout."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    write(sys.stdout, line.getvalue())
 
 
 def show_pretty(predictions: Iterable[Prediction]) -> None:

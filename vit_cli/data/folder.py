@@ -41,6 +41,7 @@ class Folder(Section):
         """List the pictures. Raises DataError if the folders do not hold what a data set needs."""
         check_place(self.root, self.split)
         classes = class_folders(self.place)
+        check_names(self.place, classes)
         if not self.split:
             check_no_splits(self.place, classes)
         counts: list[int] = []
@@ -74,6 +75,23 @@ def class_folders(place: Path) -> list[bytes]:
     if any(is_picture(entry.name) for entry in entries):
         raise DataError(f"{place} holds pictures, but no class folders", "put each class into a folder of its own")
     raise DataError(f"{place} holds no class folders", "expected one folder of pictures for each class")
+
+
+def check_names(place: Path, folders: list[bytes]) -> None:
+    """Raise DataError for names that are not UTF-8: no model could say them in its JSON."""
+    strange = [printable(name) for name in folders if not is_utf8(name)]
+    if strange:
+        named = listed(strange, "class folder", "class folders")
+        raise DataError(f"{place} has {named}, by a name that is not UTF-8", "rename it")
+
+
+def is_utf8(name: bytes) -> bool:
+    """Tell whether a name is text."""
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def check_no_splits(place: Path, folders: list[bytes]) -> None:

@@ -31,12 +31,12 @@ def open_splits(
 ) -> Splits:
     """Open training images, and validation images from `val` or else a `share` of the training images that is held out.
 
-    `held` are the thresholds of a checkpoint, so that the same images stay held out; `classes` is its list of classes,
-    else training's own is taken. Labels are matched by name. Raises DataError if a class is unknown or a side would be
-    empty.
+    `held` are the thresholds of a checkpoint on the same images: those of the classes it knows stay, so that what was
+    held out stays so. `classes` is its list of classes, which gives the order where training has the very same ones.
+    Labels are matched by name. Raises DataError if validation has a class that training lacks or a side would be empty.
     """
     images = train.open()
-    if classes is not None:
+    if classes is not None and set(classes) == set(images.classes):
         images = relabel(images, classes, f"data.train ({train.title})")
     if len(images.classes) < 2:
         raise DataError(f"{train.title} has one class only: {images.classes[0]}", "there is nothing to tell apart")
@@ -45,9 +45,9 @@ def open_splits(
         check_filled(images, train.title)
         check_filled(validation, val.title)
         return Splits(images, validation, images.classes, None, train.title)
-    if share == 0 and held is None:
+    if share == 0 and not held:
         raise DataError("there is nothing to validate on", "set data.val, or data.hold_out above 0")
-    parted = hold_out(images, share) if held is None else HeldOut(share, dict(held))
+    parted = hold_out(images, share, held)
     kept, validation = parted.split(images)
     if not len(validation) or not len(kept):
         raise DataError(

@@ -30,19 +30,22 @@ class HeldOut:
         return subset(samples, np.flatnonzero(~held)), subset(samples, np.flatnonzero(held))
 
 
-def hold_out(samples: Samples, share: float) -> HeldOut:
+def hold_out(samples: Samples, share: float, known: Mapping[str, int] | None = None) -> HeldOut:
     """Choose thresholds that hold out `share` of each class, rounded: at least one image, and never all of them.
 
-    A class with a single image keeps it for training. Takes about 2 s for a million images.
+    Those that are `known` stay. A class with a single image keeps it for training. Takes about 2 s for a million images.
     """
+    thresholds = dict(known or {})
+    if thresholds.keys() >= set(samples.classes):
+        return HeldOut(share, thresholds)
     keys = hashes(samples)
     order = np.lexsort((keys, samples.labels))  # by class, then by key
     ends = np.cumsum(np.bincount(samples.labels, minlength=len(samples.classes)))
-    thresholds: dict[str, int] = {}
     for name, start, end in zip(samples.classes, [0, *ends[:-1]], ends, strict=True):
         count = int(end - start)
         held = min(max(1, int(share * count + 0.5)), count - 1) if count else 0
-        thresholds[name] = int(keys[order[start + held]]) if held > 0 and share > 0 else 0
+        chosen = int(keys[order[start + held]]) if held > 0 and share > 0 else 0
+        thresholds.setdefault(name, chosen)
     return HeldOut(share, thresholds)
 
 

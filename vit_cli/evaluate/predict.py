@@ -48,7 +48,7 @@ def predict_images(ready: Ready, paths: Iterable[Path], top: int, unreadable: li
     """Predict images batch by batch; `top` classes each, 0 for all. An image that can't be read is noted in `unreadable`."""
     names, transform = ready.class_names, ready.transform
     count = min(top, len(names)) or len(names)
-    readable = read_images(paths, unreadable)
+    readable = read_images(paths, ready.max_pixels, unreadable)
     while batch := list(islice(readable, BATCH)):
         images = torch.stack([transform(image) for _, image in batch]).to(next(ready.model.parameters()).device)
         with torch.inference_mode():
@@ -57,10 +57,10 @@ def predict_images(ready: Ready, paths: Iterable[Path], top: int, unreadable: li
             yield Prediction(os.fspath(path), [(names[i], p) for i, p in zip(indices, row, strict=True)])
 
 
-def read_images(paths: Iterable[Path], unreadable: list[str]) -> Iterator[tuple[Path, Tensor]]:
+def read_images(paths: Iterable[Path], max_pixels: int, unreadable: list[str]) -> Iterator[tuple[Path, Tensor]]:
     """Decode images, and note those that are broken."""
     for path in paths:
         try:
-            yield path, decode(path.read_bytes())
+            yield path, decode(path.read_bytes(), max_pixels)
         except (BadImage, OSError) as error:
             unreadable.append(f"{path}: {error.reason if isinstance(error, BadImage) else error.strerror}")

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import csv
+import glob
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 from torch import Tensor
 
 from vit_cli.augment.preprocess import Preprocess, build_eval_transform, normalise
 from vit_cli.checkpoint import Saved, open_model
+from vit_cli.data.decode import MAX_PIXELS
 from vit_cli.data.loader import EvalBatches
 from vit_cli.data.open import open_evaluation, open_splits
-from vit_cli.data.samples import Samples
-from vit_cli.data.source import Source, source_from_path
-from vit_cli.device import choose_precision
+from vit_cli.data.samples import Samples, relabel
+from vit_cli.data.source import Source, parquet, source_from_path
+from vit_cli.data.workers import choose_workers
+from vit_cli.device import Precision, choose_precision
 from vit_cli.dist import World
 from vit_cli.errors import UsageError
 from vit_cli.evaluate.evaluate import Answers, Evaluation, evaluate
@@ -26,23 +31,36 @@ from vit_cli.models.adapt import load_weights, stretch_tables
 from vit_cli.models.classifier import Classifier
 from vit_cli.models.positions import Stretch
 from vit_cli.recipe.plain import read_section
-from vit_cli.recipe.schema import Data
+from vit_cli.recipe.schema import Data, Train
 from vit_cli.section import Grid, as_grid
+
+FEW = 500
+"""So many images are judged before workers would have started."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A model with its weights, at the resolution it is asked at, and how images are brought to it."""
+    """A model with its weights, at the resolution it is asked at, and how images are brought to it.
+
+    `precision` and `data` are those it was trained with; `data` is None for weights that do not tell.
+    """
 
     saved: Saved
     model: Classifier
     res: Grid
     preprocess: Preprocess
+    precision: Precision
+    data: Data | None
     changes: tuple[str, ...]
 
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.saved.class_names
+
+    @property
+    def max_pixels(self) -> int:
+        """The size of the largest image that is decoded."""
+        return self.data.max_pixels if self.data else MAX_PIXELS
 
     @property
     def transform(self) -> Callable[[Tensor], Tensor]:
@@ -67,8 +85,29 @@ def get_ready(path: Path, world: World, res: int | tuple[int, int] | None = None
     stretched = stretch_tables(saved.weights, source, section.position_grids(), Stretch())
     model = section.build(len(saved.class_names))
     load_weights(model, stretched.weights)
-    preprocess = read_section(Preprocess, saved.about["preprocess"])
-    return Ready(saved, model.to(world.device).eval(), as_grid(section.res), preprocess, tuple(stretched.changes))
+    return Ready(
+        saved=saved,
+        model=model.to(world.device).eval(),
+        res=as_grid(section.res),
+        preprocess=read_section(Preprocess, saved.about["preprocess"]),
+        precision=choose_precision(asked_precision(saved), world.device),
+        data=read_data(saved),
+        changes=tuple(stretched.changes),
+    )
+
+
+def asked_precision(saved: Saved) -> Literal["auto", "fp32", "bf16"]:
+    """Give the precision that the model's recipe asks for; `auto` for weights that tell no recipe."""
+    recipe = saved.about.get("recipe")
+    train: Train | None = read_section(Train, recipe.get("train")) if recipe else None
+    return train.precision if train else "auto"
+
+
+def read_data(saved: Saved) -> Data | None:
+    """Give the section of the data that the model was trained on; None for weights that do not tell."""
+    plain = saved.about.get("data")
+    data: Data | None = read_section(Data, plain) if plain else None
+    return data
 
 
 def at_res(section: Model, res: int | tuple[int, int]) -> Model:
@@ -84,7 +123,8 @@ def open_own_data(saved: Saved, split: str | None = None) -> Samples:
 
     What was held out from training is known to the checkpoint.
     """
-    if not saved.about.get("data"):
+    data = read_data(saved)
+    if data is None:
         raise UsageError(
             f"{saved.path} does not say what data it was trained on", "Name a folder of images: --data DIR"
         )
@@ -92,31 +132,51 @@ def open_own_data(saved: Saved, split: str | None = None) -> Samples:
         raise UsageError(
             f"--split {split}: a model's own data has the splits train and val", "Other data: --data DIR --split NAME"
         )
-    data: Data = read_section(Data, saved.about["data"])
-    splits = open_splits(data.train, data.val, data.hold_out, held=saved.about.get("held"), classes=saved.class_names)
-    return splits.train if split == "train" else splits.val
+    if data.val is not None:
+        return open_evaluation(data.train if split == "train" else data.val, saved.class_names)
+    splits = open_splits(data.train, None, data.hold_out, held=saved.about.get("held"), classes=saved.class_names)
+    return relabel(splits.train if split == "train" else splits.val, saved.class_names, splits.title)
 
 
 def open_folder_data(path: Path, split: str | None, saved: Saved) -> Samples:
     """Open all images of any folder or file that `--data` can name, its classes matched by name with the model's.
 
     `split` names a subfolder, or how the names of parquet files begin; without it, validation images are preferred.
+    Raises UsageError for a `split` that is a path, DataError for a place without images.
     """
-    if split and any(path.glob(f"{split}*.parquet")):
-        train, val = {"name": "hf", "path": f"{path}/{split}*.parquet"}, None
+    if split is None:
+        train, val = source_from_path(path)
+    elif split in ("", "..") or split != Path(split).name:
+        raise UsageError(f"--split {split}: expected one name, without folders", "Name the place itself: --data DIR")
+    elif any(path.glob(pattern := f"{glob.escape(split)}*.parquet")):
+        train, val = parquet(path.absolute(), pattern), None
     else:
-        train, val = source_from_path(path / split if split else path)
+        train, val = source_from_path(path / split)
     return open_evaluation(read_section(Source, val or train), saved.class_names)
 
 
-def evaluate_saved(ready: Ready, samples: Samples, world: World, batch_size: int = 64, workers: int = 0) -> Evaluation:
-    """Judge a saved model on `samples`, each image once."""
+def evaluate_saved(ready: Ready, samples: Samples, world: World, batch_size: int = 64) -> Evaluation:
+    """Judge a saved model on `samples`, each image once, in the precision that it was trained in."""
     batches = EvalBatches(
-        samples, ready.transform, batch_size=batch_size, rank=world.rank, size=world.size, workers=workers
+        samples,
+        ready.transform,
+        batch_size=batch_size,
+        rank=world.rank,
+        size=world.size,
+        workers=count_workers(ready, samples, world),
+        max_pixels=ready.max_pixels,
     )
     sheet = ScoreSheet(len(ready.class_names))
-    precision = choose_precision("auto", world.device)
-    return evaluate(ready.model, batches, ready.prepare, sheet, world, precision, keep_answers=True)
+    return evaluate(ready.model, batches, ready.prepare, sheet, world, ready.precision, keep_answers=True)
+
+
+def count_workers(ready: Ready, samples: Samples, world: World) -> int:
+    """Give the number of processes that load images: what the recipe says, but none for few images."""
+    if len(samples) <= FEW:
+        return 0
+    if ready.data and ready.data.workers != "auto":
+        return ready.data.workers
+    return choose_workers(samples, os.cpu_count() or 1, world.size)
 
 
 def write_predictions(path: Path, answers: Answers, samples: Samples, names: tuple[str, ...]) -> None:

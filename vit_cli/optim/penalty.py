@@ -9,7 +9,10 @@ from torch import Tensor
 
 
 class L1:
-    """Adds the gradient of `strength` * sum |w| over the trainable of `parameters`: strength * sign(w), 0 at w = 0."""
+    """Adds the gradient of `strength` * sum |w| over the trainable of `parameters`: strength * sign(w), 0 at w = 0.
+
+    A parameter that no image of the step went through, and so has no gradient, is left alone.
+    """
 
     def __init__(self, parameters: Iterable[Tensor], strength: float) -> None:
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
@@ -18,8 +21,8 @@ class L1:
     @torch.no_grad()
     def __call__(self) -> Tensor:
         """Add to the gradients, after the backward passes and before clipping; give the penalty () on the device."""
-        grads = [parameter.grad for parameter in self.parameters]
-        torch._foreach_add_(grads, torch._foreach_sign(self.parameters), alpha=self.strength)
+        used = [parameter for parameter in self.parameters if parameter.grad is not None]
+        torch._foreach_add_([parameter.grad for parameter in used], torch._foreach_sign(used), alpha=self.strength)
         return self.strength * torch.stack(torch._foreach_norm(self.parameters, 1)).sum()
 
 

@@ -11,7 +11,7 @@ from vit_cli.section import Duration
 
 def check(recipe: Recipe | FinetuneRecipe) -> list[Problem]:
     """Find what contradicts itself in a recipe whose every section is valid."""
-    return [*check_durations(recipe), *check_early_stop(recipe), *check_batches(recipe), *check_augment(recipe)]
+    return [*check_durations(recipe), *check_batches(recipe), *check_augment(recipe)]
 
 
 def check_durations(recipe: Choices) -> Iterator[Problem]:
@@ -37,16 +37,6 @@ def check_durations(recipe: Choices) -> Iterator[Problem]:
 def is_longer(span: Duration, run: Duration) -> bool:
     """Tell whether a duration is longer than the run, where both have the same unit; `make_plan` sees the rest."""
     return span.unit == run.unit and span.amount > run.amount
-
-
-def check_early_stop(recipe: Choices) -> Iterator[Problem]:
-    """Patience that outlasts the run would never end it."""
-    stop, every, run = recipe.train.early_stop, recipe.eval.every, recipe.train.length
-    if stop is not None and every.unit == run.unit and stop.patience * every.amount >= run.amount:
-        yield Problem(
-            ("train", "early_stop", "patience"),
-            f"{stop.patience} evaluations, one every {every}, outlast the run of {run}: it would never stop early",
-        )
 
 
 def check_batches(recipe: Recipe | FinetuneRecipe) -> Iterator[Problem]:

@@ -122,7 +122,7 @@ class OpenFinetune(Adaptation):
 class Choices(Section):
     """What a recipe says apart from the model and the data."""
 
-    seed: NonNegativeInt = 0
+    seed: int = Field(0, ge=0, le=2**63 - 1)
     task: Literal["classification"] = "classification"
     augment: tuple[Transform, ...] = Field((), description="what is done to a training image, in order")
     mix: Mix = Mix()

@@ -143,11 +143,14 @@ def describe_member(kind: Kind) -> str:
 def describe_bounds(bounds: tuple[Any, ...]) -> str:
     """Say what bounds ask for: "above 0", "from 0 to 1"."""
     found = {
-        name: getattr(bound, name) for bound in bounds for name in ("gt", "ge", "lt", "le") if hasattr(bound, name)
+        name: f"{limit:g}" if isinstance(limit := getattr(bound, name), float) else f"{limit:,}"
+        for bound in bounds
+        for name in ("gt", "ge", "lt", "le")
+        if hasattr(bound, name)
     }
     if {"ge", "le"} <= found.keys():
-        return f"from {found['ge']:g} to {found['le']:g}"
-    words = {"gt": "above {:g}", "ge": "of {:g} or more", "lt": "below {:g}", "le": "of at most {:g}"}
+        return f"from {found['ge']} to {found['le']}"
+    words = {"gt": "above {}", "ge": "of {} or more", "lt": "below {}", "le": "of at most {}"}
     return " and ".join(words[name].format(limit) for name, limit in found.items())
 
 

@@ -20,11 +20,11 @@ def report_run(run: Run) -> None:
     batch = run.first_batch()
     write_train_batch(run.folder, batch.images, [run.splits.classes[label] for label in batch.labels.tolist()])
     ready = get_ready(run.folder.model, alone)
-    evaluation = evaluate_saved(ready, run.splits.val, alone, workers=run.workers)
+    evaluation = evaluate_saved(ready, run.splits.val, alone)
     write_report(run.folder, evaluation, partial(show_image, run, ready))
 
 
 def show_image(run: Run, ready: Ready, index: int) -> Tensor:
     """Give validation image `index` as the model sees it: uint8 (3, rows, columns)."""
     with torch.inference_mode():
-        return ready.transform(to_pixels(run.splits.val.read(index)))
+        return ready.transform(to_pixels(run.splits.val.read(index), ready.max_pixels))

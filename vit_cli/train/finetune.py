@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vit_cli.checkpoint import open_model
 from vit_cli.data.source import source_from_path
+from vit_cli.errors import UsageError
 from vit_cli.recipe.load import Loaded, load_finetune
 from vit_cli.train.folder import find_run
 
@@ -17,8 +18,9 @@ def load_finetuning(
     """Complete a fine-tuning recipe with the model, the data and the augmentation of `source` (the latest run if None).
 
     On other data a head of pre-training with a hidden layer makes way for a single linear layer (ViT, section 3.2).
+    Raises UsageError for a change of `finetune.weights`: model and data would not be those of the weights.
     """
-    chosen = source or find_run(None).path
+    chosen = (source or find_run(None).path).absolute()  # else it would count from the recipe's folder
     saved = open_model(chosen)
     known = saved.about | saved.about.get("recipe", {})
     plain = {key: known[key] for key in ("model", "data", "augment") if known.get(key)}
@@ -28,4 +30,10 @@ def load_finetuning(
         train, val = source_from_path(data)
         plain["model"] = plain["model"] | {"head": "linear"}
         plain["data"] = plain.get("data", {}) | {"train": train, "val": val}
-    return load_finetune(recipe, changes, base=plain, weights=saved.path, given_data=data is not None)
+    loaded = load_finetune(recipe, changes, base=plain, weights=saved.path, given_data=data is not None)
+    if loaded.recipe.finetune is None or loaded.recipe.finetune.weights != saved.path:
+        raise UsageError(
+            f"the weights are those of FROM, {saved.path}; no change can name others",
+            "Write the weights as FROM: vit finetune WEIGHTS",
+        )
+    return loaded

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vit_cli.checkpoint import CONFIG, WEIGHTS, commit, point
+from vit_cli.checkpoint import CONFIG, WEIGHTS, commit, point, told
 from vit_cli.errors import TrainingError, UsageError
 
 RUNS = Path("runs")
+LONGEST_NAME = 200
+"""Bytes; file systems allow 255, and the time stands in front."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,12 @@ class RunFolder:
 def choose_folder(name: str, out: Path | None, overwrite: bool) -> Path:
     """Choose the path of a new run: `runs/<time>_<name>`, or `out`, which must be empty or absent unless `overwrite`.
 
-    Raises UsageError if the place is taken.
+    Raises UsageError if the place is taken, or `name` is no plain name of a folder.
     """
+    if name in ("", "..") or Path(name).name != name or len(os.fsencode(name)) > LONGEST_NAME:
+        raise UsageError(
+            f"--name {name} can't be part of a folder's name", "Write a plain name; --out names a place elsewhere."
+        )
     if out is None:
         out = RUNS / f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}"
         while out.exists():
@@ -98,9 +104,9 @@ def reserve_folder(name: str, out: Path | None, overwrite: bool) -> RunFolder:
         while out is None and path.exists():
             path = path.with_name(path.name + "_1")
         path.mkdir(parents=True, exist_ok=out is not None)
-    except FileExistsError:
-        return reserve_folder(name, out, overwrite)
     except OSError as error:
+        if out is None and path.exists():  # another run was faster
+            return reserve_folder(name, out, overwrite)
         raise UsageError(f"{path} can't be made: {error.strerror}", "Name another place with --out.") from error
     return RunFolder(path)
 
@@ -110,18 +116,6 @@ def release_folder(folder: RunFolder) -> None:
     with suppress(OSError):
         folder.path.rmdir()
         RUNS.rmdir()
-
-
-@contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Turn a failure to write `path` into a TrainingError that says so."""
-    try:
-        yield
-    except OSError as error:
-        raise TrainingError(
-            f"{path} can't be written: {error.strerror}",
-            "Is the disk full or read-only? What was saved before is intact; `vit resume` goes on from there.",
-        ) from error
 
 
 def append(path: Path, line: str) -> None:

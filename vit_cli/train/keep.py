@@ -68,7 +68,9 @@ def beat(run: Run, state: TrainState) -> None:
 
 
 def purge(folder: RunFolder, keep: int) -> None:
-    """Remove all checkpoints but the newest `keep`, the best and the last."""
+    """Remove all checkpoints but the newest `keep`, the best and the last, and what a killed process left half written."""
+    for orphan in folder.checkpoints.glob(".step-*"):
+        orphan.unlink(missing_ok=True)
     pinned = {link.resolve() for link in (folder.last, folder.best) if link.exists()}
     by_step = sorted(folder.checkpoints.glob("step-*.pt"), key=lambda path: int(path.stem[5:]), reverse=True)
     for old in by_step[keep:]:

@@ -88,7 +88,7 @@ def wire(
 ) -> Run:
     """Build everything that `recipe` asks for. `resumed` is what the checkpoint to go on from says about itself."""
     saved = open_model(recipe.finetune.weights) if recipe.finetune and not resumed else None
-    splits = open_data(recipe, resumed or (saved.about if saved else None))
+    splits, changes = open_data(recipe, resumed or (saved.about if saved else None))
     plan = make_plan(recipe, images=len(splits.train), processes=world.size)
     set_determinism(recipe.train.deterministic)
     precision = choose_precision(recipe.train.precision, world.device)
@@ -97,9 +97,8 @@ def wire(
 
     seed_all(recipe.seed)
     model = recipe.model.build(len(splits.classes)).to(world.device)
-    changes: list[str] = []
     if recipe.finetune and saved:
-        changes = load_first_weights(model, recipe, recipe.finetune, saved, splits.classes)
+        changes += load_first_weights(model, recipe, recipe.finetune, saved, splits.classes)
     compiled = torch.compile(model) if recipe.train.compile else model
     parameters = dict(model.named_parameters())
     kernels = [weight for name, weight in parameters.items() if model.decays(name, weight)]
@@ -120,7 +119,6 @@ def wire(
             max_pixels=data.max_pixels,
         )
     )
-    sheet = ScoreSheet(len(splits.classes))
     ema = recipe.train.ema
     mixer = recipe.mix.build(recipe.seed, len(splits.classes), plan.batch_size, plan.mix_group, plan.mix_until_step)
 
@@ -168,7 +166,7 @@ def wire(
             )
         ),
         ema=Ema(parameters.items(), ema.decay, ema.warmup) if ema else NoEma(),
-        evaluate=lambda: evaluate(model, judged, prepare, sheet, world, precision),
+        evaluate=lambda: evaluate(model, judged, prepare, ScoreSheet(len(splits.classes)), world, precision),
         bad_images=BadImageLog(
             folder.path / "bad_images.jsonl",
             len(samples),
@@ -182,14 +180,21 @@ def wire(
     )
 
 
-def open_data(recipe: Recipe, before: Mapping[str, Any] | None) -> Splits:
-    """Open the data; images that the run `before` held out stay held out, and equal classes keep its order."""
+def open_data(recipe: Recipe, before: Mapping[str, Any] | None) -> tuple[Splits, list[str]]:
+    """Open the data, with a note if what is held out is not what the run `before` held out.
+
+    Of the same data the same images stay held out, but for new classes. Equal classes keep the order of `before`.
+    """
     data = recipe.data
-    splits = open_splits(data.train, data.val, data.hold_out)
-    if before is None or set(before["class_names"]) != set(splits.classes):
-        return splits
-    held = before.get("held") if data.val is None else None
-    return open_splits(data.train, data.val, data.hold_out, held=held, classes=tuple(before["class_names"]))
+    if before is None:
+        return open_splits(data.train, data.val, data.hold_out), []
+    new, old = data.model_dump(mode="json"), before.get("data") or {}
+    other = [what for key, what in (("train", "data"), ("hold_out", "share")) if new[key] != old.get(key)]
+    held = None if data.val or other else before.get("held")
+    splits = open_splits(data.train, data.val, data.hold_out, held=held, classes=before["class_names"])
+    if data.val or held:
+        return splits, []
+    return splits, [f"held out anew: the {other[0]} is another one" if other else "held out anew: nothing was before"]
 
 
 def make_preprocess(recipe: Recipe) -> Preprocess:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `pictures`, in every import mode of pytest
-
-from pictures import write_folder, write_mnist, write_parquet
-
+from tests.unit.data.pictures import write_folder, write_mnist, write_parquet
 from vit_cli.data.digits import Digits
 from vit_cli.data.folder import Folder
 from vit_cli.data.hf import HuggingFace

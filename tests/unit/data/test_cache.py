@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from pictures import KINDS, Broken, Jitter
 
+from tests.unit.data.pictures import KINDS, Broken, Jitter
 from vit_cli.data import cache
 from vit_cli.data.cache import Cached, RememberedBatches, cached
 from vit_cli.data.decode import MAX_PIXELS

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import encode, picture
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from tests.unit.data.pictures import encode, picture
 from vit_cli.data.decode import BadImage, decode, from_array, size_of, to_pixels
 
 PHOTOS = Path(__file__).parents[4] / "shared" / "data" / "photos"

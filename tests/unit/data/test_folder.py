@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from pictures import encode, picture, write_folder
 
+from tests.unit.data.pictures import encode, picture, write_folder
 from vit_cli.data.folder import Folder
 from vit_cli.errors import DataError
 
@@ -90,3 +90,10 @@ def test_names_of_any_bytes_work(tmp_path: Path) -> None:
     assert len(samples) == 7
     assert all(samples.read(i) for i in range(7))
     assert all(samples.name(i).isprintable() for i in range(7))
+
+
+def test_class_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"cat": 1, "dög": 1})
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe")).mkdir()
+    with pytest.raises(DataError, match=r"1 class folder: \\xff\\xfe, by a name that is not UTF-8"):
+        Folder(root=tmp_path).open()

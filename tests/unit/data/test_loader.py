@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import KINDS, Broken, Jitter, Suicidal
 
+from tests.unit.data.pictures import KINDS, Broken, Jitter, Suicidal
 from vit_cli.data.bad import Bad
 from vit_cli.data.decode import to_pixels
 from vit_cli.data.loader import Batch, EvalBatches, TrainBatches

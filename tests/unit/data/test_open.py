@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import write_folder
 
+from tests.unit.data.pictures import write_folder
 from vit_cli.data.digits import Digits
 from vit_cli.data.folder import Folder
 from vit_cli.data.open import open_evaluation, open_splits
@@ -62,3 +62,19 @@ def test_evaluation_uses_the_classes_of_the_model(tmp_path: Path) -> None:
     assert open_evaluation(source, ["ant", "bee"]).labels.tolist() == [1, 1]
     with pytest.raises(DataError, match="bee"):
         open_evaluation(source, ["ant", "wasp"])
+
+
+def test_other_classes_bring_their_own_order_and_known_ones_their_thresholds(tmp_path: Path) -> None:
+    source = Folder(root=write_folder(tmp_path, {"ant": 10, "bee": 10}))
+    before = open_splits(source, None, 0.2)
+    assert before.held is not None
+    write_folder(tmp_path / "add", {"aaa": 10})
+    (tmp_path / "add/aaa").rename(tmp_path / "aaa")
+    (tmp_path / "add").rmdir()
+    after = open_splits(source, None, 0.2, before.held.thresholds, ["bee", "ant"])
+    assert after.classes == ("aaa", "ant", "bee")
+    old = {after.val.key(i) for i in range(len(after.val))} - {
+        f"aaa/{i:03d}.{e}" for i in range(10) for e in ("png", "JPG")
+    }
+    assert old == {before.val.key(i) for i in range(len(before.val))}
+    assert len(after.val) == len(old) + 2

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import KINDS, encode, picture, write_folder, write_mnist, write_parquet
 from pydantic import TypeAdapter
 
+from tests.unit.data.pictures import KINDS, encode, picture, write_folder, write_mnist, write_parquet
 from vit_cli.data.digits import Digits
 from vit_cli.data.hf import HuggingFace
 from vit_cli.data.samples import Samples

@@ -58,3 +58,18 @@ def test_a_class_without_a_threshold_is_trained_on() -> None:
     samples = listed({"a": 10, "new": 10})
     _, val = HeldOut(0.5, {"a": 2**62}).split(samples)
     assert set(val.labels.tolist()) == {0}
+
+
+def test_known_thresholds_stay_and_new_classes_get_their_own() -> None:
+    before, after = listed({"a": 50, "b": 50}), listed({"a": 80, "b": 50, "new": 20})
+    held = hold_out(before, 0.2)
+    grown = hold_out(after, 0.2, held.thresholds)
+    (train, val), (train_after, val_after) = held.split(before), grown.split(after)
+    assert not keys(val) & keys(train_after)
+    assert not keys(train) & keys(val_after)
+    assert np.bincount(val_after.labels)[2] == 4
+
+
+def test_a_class_that_is_gone_for_a_while_keeps_its_threshold() -> None:
+    held = hold_out(listed({"a": 50, "b": 50}), 0.2)
+    assert hold_out(listed({"a": 50}), 0.2, held.thresholds).thresholds == held.thresholds

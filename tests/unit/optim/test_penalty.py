@@ -43,3 +43,12 @@ def test_frozen_kernels_are_not_penalised() -> None:
 
 def test_no_penalty_is_zero() -> None:
     assert NoPenalty()().item() == 0
+
+
+def test_a_kernel_that_nothing_went_through_is_left_alone() -> None:
+    net = model()
+    net[2](torch.ones(1, 4)).sum().backward()
+    value = L1([net[0].weight, net[2].weight], 1.0)()
+    assert net[0].weight.grad is None
+    torch.testing.assert_close(net[2].weight.grad, 1 + net[2].weight.detach().sign())
+    torch.testing.assert_close(value, sum(net[i].weight.detach().abs().sum() for i in (0, 2)))

@@ -65,8 +65,8 @@ def problems_of(recipe: str, *changes: str) -> list[str]:
         ("optim.lr=.inf", "optim.lr expected a number above 0, not Infinity"),
         ("optim.lr=.nan", "optim.lr expected a number above 0, not NaN"),
         ("optim.lr=1e999", "optim.lr expected a number above 0, not Infinity"),
-        ("train.epochs=3.0", "train.epochs expected a whole number above 0 and of at most 1e+09, or null, not 3.0"),
-        ("train.epochs=true", "train.epochs expected a whole number above 0 and of at most 1e+09, or null, not true"),
+        ("train.epochs=3.0", "train.epochs expected a whole number above 0 and of at most 1,000,000,000, or null, not 3.0"),
+        ("train.epochs=true", "train.epochs expected a whole number above 0 and of at most 1,000,000,000, or null, not true"),
         ("train.compile=yes", "train.compile expected true or false, not 'yes'; write true"),
         ("train.compile=off", "train.compile expected true or false, not 'off'; write false"),
         ("train.compile=1", "train.compile expected true or false, not 1"),
@@ -74,6 +74,7 @@ def problems_of(recipe: str, *changes: str) -> list[str]:
         ("train.steps=5", "train give one of epochs and steps, not both"),
         ("train={epochs: 3}", "train.batch_size missing; expected a whole number above 0"),
         ("data.workers=-1", "data.workers expected 'auto', or a whole number of 0 or more, not -1"),
+        ("seed=99999999999999999999", "seed expected a whole number from 0 to 9,223,372,036,854,775,807, not 99999999999999999999"),
         ("data.workers=many", "data.workers expected 'auto', or a whole number of 0 or more, not 'many'"),
         ("data.mean=[1, 2]", "data.mean.2 missing; expected a number"),
         ("data.mean=[1, 2, 3, 4]", "data.mean expected a list of 3, each a number, not [1, 2, 3, 4]"),
@@ -83,7 +84,7 @@ def problems_of(recipe: str, *changes: str) -> list[str]:
         ("loss.class_weights=some", "loss.class_weights expected 'none' or 'auto', or keys with a number above 0 each, not"),
         ("schedule.warmup=5", "schedule.warmup 5 has no unit; write for example '10 epochs', '500 steps' or '20%'"),
         ("schedule.warmup=120%", "schedule.warmup '120%' is more than the whole run"),
-        ("seed=-1", "seed expected a whole number of 0 or more, not -1"),
+        ("seed=-1", "seed expected a whole number from 0 to 9,223,372,036,854,775,807, not -1"),
     ],
 )  # fmt: skip
 def test_one_mistake_is_one_problem_in_plain_words(recipe: str, change: str, problem: str) -> None:
@@ -102,7 +103,7 @@ def test_all_problems_come_at_once_with_file_and_line(recipe: str) -> None:
         "  my.yaml:1     model.res           200 is not a multiple of patch 16; the nearest are 192 and 208",
         "  my.yaml:6     optim.wieght_decay  unknown key; did you mean 'weight_decay'?",
         "  my.yaml:9     lr                  unknown key; it belongs under 'optim'",
-        "  command line  seed                expected a whole number of 0 or more, not 'x'",
+        "  command line  seed                expected a whole number from 0 to 9,223,372,036,854,775,807, not 'x'",
     ]
 
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from vit_cli.errors import UsageError
-from vit_cli.train.folder import RunFolder, choose_folder, find_run, make_folder, mark_latest
+from vit_cli.errors import TrainingError, UsageError
+from vit_cli.train.folder import (
+    RunFolder,
+    append,
+    choose_folder,
+    find_run,
+    make_folder,
+    mark_latest,
+    release_folder,
+    reserve_folder,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +50,44 @@ def test_two_runs_of_the_same_second_get_two_folders(monkeypatch: pytest.MonkeyP
         paths.append(choose_folder("digits", None, overwrite=False))
         make(paths[-1])
     assert len(set(paths)) == 3
+
+
+def test_runs_that_start_together_never_share_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.strftime", lambda text: "2026-11-20_101502")
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: reserve_folder("digits", None, overwrite=False).path, range(24)))
+    assert len(set(folders)) == 24
+    assert all(folder.is_dir() for folder in folders)
+
+
+def test_a_reserved_folder_that_was_not_used_is_given_back(here: Path) -> None:
+    release_folder(reserve_folder("digits", None, overwrite=False))
+    assert list(here.iterdir()) == []
+    folder = reserve_folder("digits", Path("mine"), overwrite=False)
+    folder.write_text("notes.txt", "precious")
+    release_folder(folder)
+    assert (here / "mine" / "notes.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("out", [None, Path("runs")])
+def test_a_link_to_nowhere_is_no_place_for_a_run(here: Path, out: Path | None) -> None:
+    (here / "runs").symlink_to("gone")
+    with pytest.raises(UsageError, match="can't be made"):
+        reserve_folder("digits", out, overwrite=False)
+
+
+def test_a_line_that_can_not_be_written_is_a_training_error(here: Path) -> None:
+    append(here / "a.log", "one")
+    append(here / "a.log", "two")
+    assert (here / "a.log").read_text() == "one\ntwo\n"
+    with pytest.raises(TrainingError, match="can't be written"):
+        append(here, "three")
+
+
+def test_the_log_has_the_time(here: Path) -> None:
+    folder = make(here / "run")
+    folder.write_log("something happened")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  something happened\n", folder.log.read_text())
 
 
 def test_a_folder_with_anything_in_it_is_refused_unless_it_may_be_overwritten(here: Path) -> None:

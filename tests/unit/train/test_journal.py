@@ -192,3 +192,12 @@ def test_laps_add_up_to_the_whole_time(wall: Time) -> None:
     first = clock.lap()
     wall.now += 2.5
     assert (first, clock.lap(), clock.lap()) == (4.0, 2.5, 0.0)
+
+
+def test_a_heartbeat_comes_at_once_and_then_not_too_often(wall: Time) -> None:
+    clock, beats = Clock(), []
+    for _ in range(31):
+        beats.append(clock.beats())
+        wall.now += 1.0
+    assert beats[0]
+    assert sum(beats) == 3

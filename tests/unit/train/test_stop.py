@@ -69,6 +69,19 @@ def test_a_signal_keeps_its_reason_when_the_time_is_over_too() -> None:
     assert stop.reason == "stopped by SIGINT"
 
 
+def test_the_first_signal_never_ends_at_once_even_if_the_time_is_over() -> None:
+    with StopFlag(seconds=0).listening() as stop:
+        assert stop.is_set
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.is_set
+
+
+def test_a_signal_is_answered_on_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with StopFlag().listening():
+        signal.raise_signal(signal.SIGINT)
+    assert "saving after this step" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("45s", 45), ("90m", 5400), ("2h", 7200), ("1h30m", 5400), ("1d2h3m4s", 93_784), ("0s", 0)],
