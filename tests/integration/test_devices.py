@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -91,6 +92,20 @@ def test_a_signal_to_the_launcher_saves_and_stops(
     assert (run / "checkpoints" / f"step-{steps:06d}.pt").is_file()
 
 
+def test_processes_of_another_launcher_evaluate_together(vit: Run, even: Path, tmp_path: Path) -> None:
+    assert vit("train", even, "--out", tmp_path / "run", "-q").code == 0
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    words = ["eval", "run", "--json", "--devices", "cpu"]
+    processes = [start(words, tmp_path, RANK=str(rank), LOCAL_RANK=str(rank), **place) for rank in range(2)]
+    first, second = (process.communicate(timeout=60) for process in processes)
+    assert [process.returncode for process in processes] == [0, 0]
+    assert json.loads(first[0])["images"] == 6
+    assert second == ("", "")
+
+
 def test_a_process_that_is_killed_is_named(even: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     launcher = start(["train", even, "--out", run, "--devices", 2, "-q", "train.steps=100000"], tmp_path)
@@ -103,10 +118,11 @@ def test_a_process_that_is_killed_is_named(even: Path, tmp_path: Path) -> None:
     assert "Traceback" not in error
 
 
-def start(words: list[object], folder: Path) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+def start(words: list[object], folder: Path, **variables: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
     command = [sys.executable, "-m", "vit_cli", *map(str, words)]
-    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:

@@ -39,8 +39,7 @@ def launch_processes(devices: str) -> bool:
         return False
     with TemporaryDirectory(prefix="vit_") as folder:
         launch = Launch(Path(folder), processes)
-        os.environ[REPORTS] = folder
-        with launch.forwarding():
+        with launch.listening():
             failures = run_processes(processes, sys.argv[1:], launch.folder / "torch")
         if error := launch.find_error(failures):
             raise error
@@ -56,12 +55,17 @@ class Launch:
         self.heard = 0
 
     @contextmanager
-    def forwarding(self) -> Iterator[None]:
-        """Pass signals on to the processes, but not to those that load their images: training saves before it stops."""
+    def listening(self) -> Iterator[None]:
+        """Have the processes report to `folder`, and pass signals on to them inside the block.
+
+        Those that load their images get none: training saves before it stops.
+        """
+        os.environ[REPORTS] = str(self.folder)
         before = {number: signal.signal(number, self.forward) for number in FORWARDED}
         try:
             yield
         finally:
+            del os.environ[REPORTS]
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -112,7 +116,7 @@ def died(rank: int, exit_code: int) -> TrainingError:
 
 
 def hand_over(error: VitError) -> tuple[VitError | None, int]:
-    """Give what this one of several processes shows of its error, and its exit code.
+    """Give what this process, perhaps one of several, shows of its error, and its exit code.
 
     Processes that vit launched hand errors to the launcher, which shows one. A process that was told to stop gives 0,
     so that the launcher lets the others save. Under other launchers the first process speaks; another one only of what

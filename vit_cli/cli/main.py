@@ -74,10 +74,7 @@ def fail(error: VitError) -> NoReturn:
     """Show an error, with the traceback if --debug asked for it, and leave with its exit code."""
     if os.environ.get("VIT_DEBUG"):
         traceback.print_exc()
-    shown: VitError | None = error
-    code = error.exit_code
-    if not os.environ.keys().isdisjoint(("RANK", "SLURM_PROCID")):
-        shown, code = hand_over(error)
+    shown, code = hand_over(error)
     if shown:
         show_error(shown)
     sys.exit(code)
