@@ -15,7 +15,7 @@ import torch
 from vit_cli.checkpoint import read_checkpoint
 from vit_cli.data.summary import describe
 from vit_cli.device import describe_device
-from vit_cli.dist import World, join_world
+from vit_cli.dist import joined
 from vit_cli.errors import Stopped, TrainingError, VitError
 from vit_cli.recipe.load import Loaded, load_recipe, to_yaml
 from vit_cli.train.environment import command_line, describe_environment
@@ -70,7 +70,7 @@ def start_run(loaded: Loaded, options: Options, progress: Progress) -> Outcome:
                 release_folder(folder)
         world.barrier()
         with reported(run):
-            return train(run, TrainState(), StopFlag(options.seconds))
+            return train(run, TrainState(), StopFlag(options.seconds, speaks=world.is_first))
 
 
 def try_run(loaded: Loaded, options: Options, progress: Progress) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def resume_run(folder: RunFolder, options: Options, progress: Progress) -> Outco
         if world.is_first:
             mark_latest(folder.path)
         with reported(run):
-            return train(run, state, StopFlag(options.seconds))
+            return train(run, state, StopFlag(options.seconds, speaks=world.is_first))
 
 
 def train(run: Run, state: TrainState, stop: StopFlag) -> Outcome:
@@ -180,16 +180,6 @@ def summarise(run: Run, state: TrainState) -> dict[str, Any]:
         "best_checkpoint": str(run.folder.best),
         "model": str(run.folder.model),
     }
-
-
-@contextmanager
-def joined(devices: str) -> Iterator[World]:
-    """Be one of the processes that train together for the block."""
-    world = join_world(devices)
-    try:
-        yield world
-    finally:
-        world.leave()
 
 
 @contextmanager

@@ -20,7 +20,8 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 class StopFlag:
     """Whether training was asked to stop, and why."""
 
-    def __init__(self, seconds: float | None = None) -> None:
+    def __init__(self, seconds: float | None = None, speaks: bool = True) -> None:
+        self.speaks = speaks
         self.reason = ""
         self.was_signalled = False
         self.exit_code = 143
@@ -38,7 +39,8 @@ class StopFlag:
         if self.was_signalled:
             raise Stopped("stopped at once by a second signal", "The last checkpoint is intact.", self.exit_code)
         self.was_signalled = True
-        os.write(sys.stderr.fileno(), b"\nsaving after this step, then stopping; once more to stop at once\n")
+        if self.speaks:
+            os.write(sys.stderr.fileno(), b"\nsaving after this step, then stopping; once more to stop at once\n")
         self.reason = f"stopped by {signal.Signals(number).name}"
         self.exit_code = 130 if number == signal.SIGINT else 143
 
