@@ -22,7 +22,7 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 
 run: $(VENV)/.run ## train on the embedded digits, fine-tune at twice the resolution, evaluate, predict
 	$(BIN)/vit train digits
-	$(BIN)/vit finetune --res 32 --recipe digits_finetune
+	$(BIN)/vit finetune --res 32
 	$(BIN)/vit eval runs/latest
 	$(BIN)/python scripts/write_digits.py runs/digits
 	$(BIN)/vit predict runs/latest runs/digits --top 3

@@ -62,12 +62,32 @@ def main() -> None:
     # program uses one of the cores; OpenMP reads this before torch is imported (measured: docs/measured.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
+        run_app()
+    except SystemExit as end:
+        if os.environ.get("WORLD_SIZE", "1") != "1":
+            end_at_once(end.code)
+        raise
+
+
+def run_app() -> None:
+    """Run the command; every way out of it is a SystemExit with its exit code."""
+    try:
         app()
     except VitError as error:
         fail(error)
     except Exception as error:  # noqa: BLE001
         problem = f"this is a bug in vit: {type(error).__name__}: {error}"
         fail(VitError(problem, "The same command with --debug shows where; please report it."))
+
+
+def end_at_once(code: object) -> None:
+    """End one of several processes, whose work is on disk by now, without Python's last rites.
+
+    In them torch's gloo threads abort the process now and then, and a finished run would look like a crash.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def fail(error: VitError) -> NoReturn:
