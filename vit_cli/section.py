@@ -87,6 +87,8 @@ class Duration:
         def read(value: Any) -> Duration:
             if isinstance(value, Duration):
                 return value
+            if value == 0 and not isinstance(value, bool):
+                return cls("0 steps")  # nothing needs no unit
             if not isinstance(value, str):
                 raise ValueError(f"{value!r} has no unit; write for example '10 epochs', '500 steps' or '20%'")  # noqa: TRY004
             return cls(value)
@@ -95,7 +97,12 @@ class Duration:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "pattern": DURATION.pattern, "examples": ["10 epochs", "500 steps", "20%"]}
+        return {
+            "type": ["string", "integer"],
+            "pattern": DURATION.pattern,
+            "maximum": 0,
+            "examples": ["10 epochs", "500 steps", "20%"],
+        }
 
 
 def resolve_path(value: Any, info: ValidationInfo) -> Any:

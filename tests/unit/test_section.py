@@ -109,9 +109,15 @@ def test_a_section_travels_through_json() -> None:
 
 
 def test_editors_learn_what_a_duration_looks_like() -> None:
-    options = Sample.model_json_schema()["properties"]["last"]["anyOf"]
-    assert {"string", "null"} == {option["type"] for option in options}
-    assert "10 epochs" in options[0]["examples"]
+    duration, nothing = Sample.model_json_schema()["properties"]["last"]["anyOf"]
+    assert (duration["type"], nothing["type"]) == (["string", "integer"], "null")
+    assert "10 epochs" in duration["examples"]
+
+
+def test_only_zero_needs_no_unit() -> None:
+    assert Sample.model_validate({"last": 0}).last == Duration("0 steps")
+    with pytest.raises(ValidationError, match="has no unit"):
+        Sample.model_validate({"last": False})
 
 
 @pytest.mark.parametrize(

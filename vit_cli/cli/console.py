@@ -49,6 +49,7 @@ class PlainProgress:
         self.spoken = time.monotonic()
         self.epoch_width = 0
         self.has_advice = False
+        self.rows = 0
 
     def header(self, facts: Mapping[str, str]) -> None:
         """Show what is about to run."""
@@ -65,7 +66,8 @@ class PlainProgress:
             self.epoch_width = measure_epoch(row)
             self.say(format_head(self.epoch_width), style="dim")
         self.say(format_row(row, self.epoch_width), style="green" if row.best else "")
-        if row.wait > MUCH_WAITING and not self.has_advice:
+        self.rows += 1
+        if row.wait > MUCH_WAITING and self.rows > 1 and not self.has_advice:  # the first row holds the start
             self.has_advice = True
             self.note(
                 f"Training waits for data {row.wait:.0%} of the time: raise data.workers, "

@@ -105,9 +105,11 @@ def note_score(run: Run, state: TrainState, evaluation: Evaluation) -> bool:
         state.reference, state.waited = score, 0
     else:
         state.waited += 1
-    is_best = math.isfinite(score) and (state.best is None or score > state.best)
+    loss = evaluation.scores["loss"]
+    is_best = math.isfinite(score) and (state.best is None or (score, -loss) > (state.best, -state.best_loss))
     if is_best:
-        state.best, state.best_step, state.best_top1 = score, state.step, evaluation.scores["top1"]
+        state.best, state.best_loss = score, loss
+        state.best_step, state.best_top1 = state.step, evaluation.scores["top1"]
     return is_best
 
 

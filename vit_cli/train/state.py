@@ -15,6 +15,8 @@ class TrainState:
     """Finished steps; the data cursor follows from it."""
     best: float | None = None
     """The best score so far: top-1, or minus the loss where early stopping watches the loss."""
+    best_loss: float = 0.0
+    """Its validation loss, which decides between equal scores."""
     best_step: int = 0
     best_top1: float = 0.0
     judged_step: int = 0
