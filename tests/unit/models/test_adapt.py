@@ -45,7 +45,9 @@ def test_equal_grids_and_positions_without_a_table_are_left_alone(other: Vit) ->
 
 def test_sincos2d_weights_fit_any_resolution() -> None:
     weights = section(positions="sincos2d").build(3).state_dict()
-    load_weights(section(positions="sincos2d", res=32).build(3), weights)
+    larger = section(positions="sincos2d", res=32).build(3)
+    load_weights(larger, weights)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in larger.state_dict().items())
 
 
 def test_a_table_that_does_not_hold_its_models_grid_is_a_checkpoint_error() -> None:

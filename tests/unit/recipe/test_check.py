@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vit_cli.errors import RecipeError
+from vit_cli.recipe.check import check
 from vit_cli.recipe.load import load_recipe
 
 
@@ -44,7 +45,7 @@ def test_what_contradicts_itself_is_refused(changes: list[str], problem: str) ->
     ],
 )
 def test_what_makes_sense_is_not(changes: list[str]) -> None:
-    load_recipe("smoke", changes)
+    assert check(load_recipe("smoke", changes).recipe) == []
 
 
 def test_contradictions_come_all_at_once() -> None:
