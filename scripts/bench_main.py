@@ -49,7 +49,7 @@ track: {{log_every: 10 steps}}
 
 def measure_ours(root: Path, precision: str, steps: int) -> dict[str, float]:
     """Run the shipped loop as `wire` builds it."""
-    from vit_cli.dist import World
+    from vit_cli.dist.world import World
     from vit_cli.recipe.load import load_recipe
     from vit_cli.train.folder import RunFolder, make_folder
     from vit_cli.train.loop import run_loop

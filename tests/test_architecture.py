@@ -32,7 +32,7 @@ LEVELS = {
     "report": 6,
     "cli": 7,
 }
-# dist.py chooses this process's device; both stand outside the braces of DESIGN, section 2.
+# dist chooses this process's device; both stand outside the braces of DESIGN, section 2.
 NEIGHBOURS = {("dist", "device")}
 
 # Who alone may import what.

@@ -61,7 +61,7 @@ def evaluate(
     if predictions:
         check_place(predictions)
     from vit_cli.cli.launch import launch_processes
-    from vit_cli.dist import joined
+    from vit_cli.dist.world import joined
     from vit_cli.evaluate.saved import evaluate_saved, get_ready, open_folder_data, open_own_data
 
     if launch_processes(devices):

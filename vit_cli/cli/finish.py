@@ -27,7 +27,7 @@ def run_and_finish(
 ) -> None:
     """Train what was loaded, on as many processes as asked for, and finish the run folder."""
     from vit_cli.cli.launch import launch_processes
-    from vit_cli.dist import find_place
+    from vit_cli.dist.place import find_place
     from vit_cli.train.start import Options, start_run, try_run
     from vit_cli.train.stop import read_time
 

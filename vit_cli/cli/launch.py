@@ -28,7 +28,8 @@ def launch_processes(devices: str) -> bool:
 
     False means: go on, this is the only process or one of them. Raises the error that ended the processes.
     """
-    from vit_cli.dist import count_processes, find_place, has_launcher, run_processes
+    from vit_cli.dist.launch import count_processes, run_processes
+    from vit_cli.dist.place import find_place, has_launcher
 
     if has_launcher():
         if REPORTS in os.environ:

@@ -46,7 +46,7 @@ def predict(
     debug: flags.Debug = False,
 ) -> None:
     """Name what is in images, the likeliest classes first."""
-    from vit_cli.dist import join_world
+    from vit_cli.dist.world import join_world
     from vit_cli.evaluate.predict import list_images, predict_images
     from vit_cli.evaluate.saved import get_ready
 

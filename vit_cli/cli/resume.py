@@ -27,7 +27,7 @@ def resume(
     from vit_cli.cli.console import make_progress, show_json, show_result
     from vit_cli.cli.finish import finish
     from vit_cli.cli.launch import launch_processes
-    from vit_cli.dist import find_place
+    from vit_cli.dist.place import find_place
     from vit_cli.train.folder import find_run
     from vit_cli.train.start import Options, resume_run
     from vit_cli.train.stop import read_time

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vit_cli.data.loader import Batch
 from vit_cli.device import Precision, autocast
-from vit_cli.dist import World
+from vit_cli.dist.world import World
 from vit_cli.metrics.score import ScoreSheet
 
 

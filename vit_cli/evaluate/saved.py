@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from vit_cli.augment.preprocess import Preprocess, build_eval_transform, normalise
-from vit_cli.checkpoint import Saved, open_model
+from vit_cli.checkpoint.model import Saved, open_model
 from vit_cli.data.decode import MAX_PIXELS
 from vit_cli.data.loader import EvalBatches
 from vit_cli.data.open import open_evaluation, open_splits
@@ -22,7 +22,7 @@ from vit_cli.data.samples import Samples, relabel
 from vit_cli.data.source import Source, parquet, source_from_path
 from vit_cli.data.workers import choose_workers
 from vit_cli.device import Precision, choose_precision
-from vit_cli.dist import World
+from vit_cli.dist.world import World
 from vit_cli.errors import UsageError
 from vit_cli.evaluate.evaluate import Answers, Evaluation, evaluate
 from vit_cli.metrics.score import ScoreSheet

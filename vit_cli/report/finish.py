@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vit_cli.data.decode import to_pixels
-from vit_cli.dist import World
+from vit_cli.dist.world import World
 from vit_cli.evaluate.saved import Ready, evaluate_saved, get_ready
 from vit_cli.report.write import write_report, write_train_batch
 from vit_cli.train.wire import Run

@@ -11,7 +11,7 @@ import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
 
-from vit_cli.checkpoint import commit
+from vit_cli.checkpoint.commit import commit
 
 DPI = 150
 INK, FAINT, GRID = "#1f2937", "#6b7280", "#e5e7eb"

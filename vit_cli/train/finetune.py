@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vit_cli.checkpoint import open_model
+from vit_cli.checkpoint.model import open_model
 from vit_cli.data.source import Source, source_from_path
 from vit_cli.errors import UsageError
 from vit_cli.recipe.load import Loaded, load_finetune

@@ -12,7 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vit_cli.checkpoint import CONFIG, WEIGHTS, commit, point, told
+from vit_cli.checkpoint.commit import commit, point, told
+from vit_cli.checkpoint.model import CONFIG, WEIGHTS
 from vit_cli.errors import TrainingError, UsageError
 
 RUNS = Path("runs")

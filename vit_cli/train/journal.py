@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vit_cli.checkpoint import commit
+from vit_cli.checkpoint.commit import commit
 from vit_cli.train.folder import RunFolder, append
 from vit_cli.train.progress import Row
 

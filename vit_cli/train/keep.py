@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vit_cli.checkpoint import point, read_checkpoint, write_checkpoint, write_model
+from vit_cli.checkpoint.commit import point
+from vit_cli.checkpoint.file import read_checkpoint, write_checkpoint
+from vit_cli.checkpoint.model import write_model
 from vit_cli.errors import CheckpointError, TrainingError
 from vit_cli.models.adapt import load_weights
 from vit_cli.train.folder import RunFolder

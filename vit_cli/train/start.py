@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from vit_cli.checkpoint import read_checkpoint
+from vit_cli.checkpoint.file import read_checkpoint
 from vit_cli.data.summary import describe
 from vit_cli.device import describe_device
-from vit_cli.dist import joined
+from vit_cli.dist.world import joined
 from vit_cli.errors import Stopped, TrainingError, VitError
 from vit_cli.recipe.load import Loaded, load_recipe, to_yaml
 from vit_cli.train.environment import command_line, describe_environment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vit_cli.checkpoint import Saved
+from vit_cli.checkpoint.model import Saved
 from vit_cli.errors import CheckpointError
 from vit_cli.models import Model
 from vit_cli.models.adapt import load_weights, replace_head, stretch_tables

@@ -15,7 +15,7 @@ from vit_cli import __version__
 from vit_cli.augment.mix import Mixer, NoMix
 from vit_cli.augment.preprocess import Preprocess, build_eval_transform, normalise
 from vit_cli.augment.transforms import build_train_transform
-from vit_cli.checkpoint import open_model
+from vit_cli.checkpoint.model import open_model
 from vit_cli.data.bad import BadImageLog
 from vit_cli.data.cache import RememberedBatches, cached
 from vit_cli.data.loader import Batch, EvalBatches, TrainBatches
@@ -23,7 +23,7 @@ from vit_cli.data.open import Splits, open_splits
 from vit_cli.data.order import Order
 from vit_cli.data.workers import choose_workers
 from vit_cli.device import Precision, choose_precision, peak_memory_gib, seed_all, set_determinism
-from vit_cli.dist import World
+from vit_cli.dist.world import World
 from vit_cli.evaluate.evaluate import Evaluation, evaluate
 from vit_cli.metrics.score import ScoreSheet
 from vit_cli.models.classifier import Classifier

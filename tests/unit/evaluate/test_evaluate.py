@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vit_cli.data.digits import Digits
 from vit_cli.data.loader import EvalBatches
-from vit_cli.dist import World
+from vit_cli.dist.world import World
 from vit_cli.evaluate.evaluate import evaluate, join_answers
 from vit_cli.metrics.score import ScoreSheet
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from tests.unit.data.pictures import write_folder, write_parquet
 from vit_cli.augment.preprocess import Preprocess
-from vit_cli.checkpoint import write_model
+from vit_cli.checkpoint.model import write_model
 from vit_cli.data.synthetic import Synthetic
-from vit_cli.dist import World
+from vit_cli.dist.world import World
 from vit_cli.errors import CheckpointError, DataError, UsageError
 from vit_cli.evaluate.predict import predict_images
 from vit_cli.evaluate.saved import Ready, count_workers, evaluate_saved, get_ready, open_folder_data, open_own_data

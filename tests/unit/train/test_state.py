@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vit_cli.checkpoint import read_checkpoint, write_checkpoint
+from vit_cli.checkpoint.file import read_checkpoint, write_checkpoint
 from vit_cli.train.state import TrainState
 
 

@@ -16,18 +16,9 @@ import pytest
 import torch
 from torch import nn
 
-from vit_cli.checkpoint import (
-    CONFIG,
-    FORMAT,
-    FORMAT_VERSION,
-    WEIGHTS,
-    commit,
-    open_model,
-    point,
-    read_checkpoint,
-    write_checkpoint,
-    write_model,
-)
+from vit_cli.checkpoint.commit import commit, point
+from vit_cli.checkpoint.file import FORMAT, FORMAT_VERSION, read_checkpoint, write_checkpoint
+from vit_cli.checkpoint.model import CONFIG, WEIGHTS, open_model, write_model
 from vit_cli.errors import CheckpointError, TrainingError
 
 ABOUT = {"model": {"name": "vit"}, "res": [8, 8], "class_names": ["cat", "dög"], "preprocess": {"crop": 0.875}}

@@ -14,14 +14,9 @@ import pytest
 import torch
 from torch import nn
 
-from vit_cli.dist import (
-    Place,
-    World,
-    count_processes,
-    find_meeting_point,
-    find_place,
-    join_world,
-)
+from vit_cli.dist.launch import count_processes
+from vit_cli.dist.place import Place, find_meeting_point, find_place
+from vit_cli.dist.world import World, join_world
 from vit_cli.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -29,7 +24,7 @@ CPU = torch.device("cpu")
 WORKER = """
 import json, os, torch
 from torch import nn
-from vit_cli.dist import join_world
+from vit_cli.dist.world import join_world
 
 world = join_world("cpu")
 model = nn.Linear(1, 1, bias=False)

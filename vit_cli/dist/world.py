@@ -1,0 +1,121 @@
+"""The processes that train together, as the rest of the program sees them."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from vit_cli.device import choose_device
+from vit_cli.dist.place import find_meeting_point, find_place
+from vit_cli.errors import Stopped, UsageError
+
+
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that train together: this one's number, how many there are, and its device."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Make `model` average its gradients over all processes."""
+        if self.size == 1:
+            return model
+        parallel = nn.parallel.DistributedDataParallel
+        # Fixed positions are the only buffers, and equal everywhere. torch 2.15 gave the argument a new name.
+        new = "forward_sync_buffers" in inspect.signature(parallel).parameters
+        return parallel(
+            model, gradient_as_bucket_view=True, **{"forward_sync_buffers" if new else "broadcast_buffers": False}
+        )
+
+    def hold_back(self, model: nn.Module, held: bool) -> AbstractContextManager[Any]:
+        """Keep gradients on this process for now, because another micro batch follows."""
+        return model.no_sync() if held and self.size > 1 else nullcontext()
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Add up `tensor` over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def gather(self, value: Any) -> list[Any]:
+        """Collect a plain value of every process, in order of rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def share(self, value: Any) -> Any:
+        """Give every process the first one's plain value."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """Average `tensor` over all processes, in place."""
+        return self.sum(tensor).div_(self.size)
+
+    def any(self, *claims: bool) -> list[bool]:
+        """Tell for each claim whether it holds on any process."""
+        if self.size == 1:
+            return list(claims)
+        flags = torch.tensor(claims, dtype=torch.int32, device=self.device)
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        return [bool(flag) for flag in flags.tolist()]
+
+    def barrier(self) -> None:
+        """Wait until every process is here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def leave(self) -> None:
+        """End the group of processes."""
+        if self.size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def join_world(devices: str = "auto") -> World:
+    """Join the processes that a launcher such as torchrun or Slurm's srun has started, or be the only one."""
+    place = find_place()
+    device = choose_device(devices, place.local_rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if place.size > 1 and not dist.is_initialized():
+        os.environ |= find_meeting_point()
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, rank=place.rank, world_size=place.size)
+    return World(place.rank, place.size, device)
+
+
+@contextmanager
+def joined(devices: str) -> Iterator[World]:
+    """Be one of the processes that work together for the block."""
+    world = join_world(devices)
+    try:
+        yield world
+    finally:
+        world.leave()
