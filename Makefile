@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: help run test check format unit bench clean
+.PHONY: help run test faults check format unit bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,7 +28,10 @@ run: $(VENV)/.run ## train on the embedded digits, fine-tune at twice the resolu
 	$(BIN)/vit predict runs/latest runs/digits --top 3
 
 test: $(VENV)/.dev ## run all tests that need no GPU
-	$(PYTEST) tests
+	$(PYTEST) tests -m "not fault"
+
+faults: $(VENV)/.dev ## inject every fault of docs/reliability.md
+	$(PYTEST) tests -m case
 
 check: $(VENV)/.dev ## format, lint, types, architecture, unit tests; under a minute
 	$(BIN)/ruff format --check --quiet .
