@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from vit_cli.errors import UsageError
 
@@ -73,6 +75,27 @@ def seed_all(*parts: int) -> None:
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
+
+
+def send(values: Sequence[float], device: torch.device) -> Tensor:
+    """Copy a few numbers to `device` as float32 without holding the host up."""
+    tensor = torch.tensor(values, dtype=torch.float32)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def fetch(tensor: Tensor) -> Callable[[], list[float]]:
+    """Start to bring a few numbers to the host; calling the result gives them, and waits for nothing that came later."""
+    if tensor.device.type != "cuda":
+        return tensor.tolist
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+
+    def values() -> list[float]:
+        copied.synchronize()
+        return host.tolist()
+
+    return values
 
 
 def set_determinism(wanted: bool) -> None:

@@ -48,6 +48,7 @@ def run_folder(vit: Run, recipe: Path, tmp_path: Path) -> Path:
 # Recipes
 
 
+@pytest.mark.case("C1", "C6")
 def test_all_problems_of_a_recipe_come_at_once_with_their_lines(vit: Run, recipe: Path) -> None:
     recipe.write_text(recipe.read_text().replace("lr: 2e-3", "lrr: 2e-3").replace("res: 32", "res: 33") + "epochs: 3\n")
     result = vit("train", recipe)
@@ -62,10 +63,12 @@ def test_all_problems_of_a_recipe_come_at_once_with_their_lines(vit: Run, recipe
     assert "tiny.yaml:1 " in result.err
 
 
+@pytest.mark.case("C2")
 def test_a_wrong_type(vit: Run, recipe: Path) -> None:
     fails_with(vit("train", recipe, "train.batch_size=many"), 2, "train.batch_size", "expected a whole number")
 
 
+@pytest.mark.case("C4")
 def test_a_duplicate_key(vit: Run, recipe: Path) -> None:
     recipe.write_text(recipe.read_text() + "mix: {mixup: 1.0}\n")
     fails_with(vit("train", recipe), 2, "tiny.yaml:", "mix")
@@ -84,6 +87,7 @@ def test_a_batch_larger_than_the_dataset(vit: Run, recipe: Path) -> None:
     fails_with(vit("train", recipe, "train.batch_size=512"), 2, "512 is more than the 30 training images")
 
 
+@pytest.mark.case("C6")
 def test_a_resolution_that_the_patch_does_not_divide(vit: Run, run_folder: Path) -> None:
     fails_with(
         vit("finetune", run_folder, "--res", 50), 2, "50 is not a multiple of patch 8; the nearest are 48 and 56"
@@ -100,21 +104,25 @@ def test_a_missing_folder(vit: Run, recipe: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists(), "nothing is left behind"
 
 
+@pytest.mark.case("S1")
 def test_an_empty_class_folder(vit: Run, recipe: Path, photos: Path) -> None:
     (photos / "yellow").mkdir()
     fails_with(vit("train", recipe), 3, "yellow")
 
 
+@pytest.mark.case("S5")
 def test_a_flat_folder(vit: Run, recipe: Path, photos: Path) -> None:
     fails_with(vit("train", recipe, f"data.train.root={photos / 'red'}"), 3, "red")
 
 
+@pytest.mark.case("S2")
 def test_a_class_that_only_validation_has(vit: Run, recipe: Path, tmp_path: Path) -> None:
     other = write_photos(tmp_path / "val", per_class=2)
     (other / "red").rename(other / "purple")
     fails_with(vit("train", recipe, f"data.val={{name: folder, root: {other}}}"), 3, "purple")
 
 
+@pytest.mark.case("S2")
 def test_a_class_that_validation_lacks_is_fine(vit: Run, recipe: Path, tmp_path: Path) -> None:
     other = write_photos(tmp_path / "val", per_class=2)
     shutil.rmtree(other / "red")
@@ -150,6 +158,7 @@ def damage(photos: Path, kind: str) -> None:
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)))
 
 
+@pytest.mark.case("I1", "I2", "I4", "I14")
 @pytest.mark.parametrize("kind", ["truncated", "empty", "text", "huge"])
 def test_a_broken_training_image_is_replaced_and_written_down(
     vit: Run, recipe: Path, photos: Path, tmp_path: Path, kind: str
@@ -165,6 +174,7 @@ def test_a_broken_training_image_is_replaced_and_written_down(
     assert "001.jpg" in lines[0]
 
 
+@pytest.mark.case("I17")
 def test_too_many_broken_training_images_end_the_run(vit: Run, recipe: Path, photos: Path, tmp_path: Path) -> None:
     val = write_photos(tmp_path / "val", per_class=2)
     for path in (photos / "red").iterdir():
@@ -172,6 +182,7 @@ def test_too_many_broken_training_images_end_the_run(vit: Run, recipe: Path, pho
     fails_with(vit("train", recipe, f"data.val={{name: folder, root: {val}}}"), 3, "broken", "bad_images.jsonl")
 
 
+@pytest.mark.case("I18")
 def test_a_broken_validation_image_is_an_error(vit: Run, recipe: Path, photos: Path, tmp_path: Path) -> None:
     val = write_photos(tmp_path / "val", per_class=2)
     damage(val, "truncated")
@@ -197,6 +208,7 @@ class Touch:
         return os.mkdir, (str(self.marker),)
 
 
+@pytest.mark.case("K4")
 @pytest.mark.parametrize("wrapping", ["bare", "torch"])
 def test_a_pickle_that_would_run_code(vit: Run, tmp_path: Path, wrapping: str) -> None:
     path, marker = tmp_path / "evil.pt", tmp_path / "executed"
@@ -210,6 +222,7 @@ def test_a_pickle_that_would_run_code(vit: Run, tmp_path: Path, wrapping: str) -
     assert not marker.exists()
 
 
+@pytest.mark.case("K8")
 def test_a_checkpoint_of_another_model(vit: Run, run_folder: Path) -> None:
     config = run_folder / "model/config.json"
     config.write_text(config.read_text().replace('"width": 32', '"width": 64'))
@@ -235,17 +248,20 @@ def test_a_fine_tuning_recipe_is_not_trained_and_the_other_way_round(vit: Run, r
 # Places to write to
 
 
+@pytest.mark.case("C8")
 def test_an_output_folder_that_is_not_empty(vit: Run, recipe: Path, photos: Path) -> None:
     fails_with(vit("train", recipe, "--out", photos), 2, "is not empty", "--overwrite")
     assert len(list(photos.rglob("*.jpg"))) == 36
 
 
+@pytest.mark.case("C8")
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_can_not_be_written(vit: Run, recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     fails_with(vit("train", recipe, "--out", tmp_path / "locked/run"), 2, "can't be made")
 
 
+@pytest.mark.case("C8")
 def test_an_output_that_is_a_file(vit: Run, recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     fails_with(vit("train", recipe, "--out", tmp_path / "file"), 2, "is a file")

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from vit_cli.checkpoint.commit import commit, told
@@ -19,6 +20,12 @@ from vit_cli.errors import CheckpointError
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 PARTS = ("model", "ema", "about")
 ABOUT = ("model", "res", "class_names", "preprocess")
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64)
+"""What weights and the counters of normalisation are kept in."""
+MAX_CONFIG = 20_000_000
+MAX_HEADER = 4_000_000
+MAX_TENSORS = 20_000
+"""Bytes of the texts, and tensors: far more than any model has, and little enough to be refused at once."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +55,22 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], about: Mapping[str,
 
 
 def open_model(path: Path) -> Saved:
-    """Read the model of a checkpoint file, a run folder or a model folder."""
+    """Read the model of a checkpoint file, a run folder or a model folder. Raises CheckpointError, also for weights like NaN."""
     if path.is_dir():
         return open_folder(path)
     content = read_checkpoint(path)
+    check_parts(content, path)
+    weights = content["model"] | content["ema"]
+    check_weights(weights, path)
+    return Saved(path, weights, content["about"])
+
+
+def check_parts(content: Mapping[str, Any], path: Path) -> None:
+    """Raise CheckpointError unless a checkpoint has the parts that make a model."""
     missing = [key for key in PARTS if not isinstance(content.get(key), dict)]
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}")
     check_about(content["about"], path)
-    return Saved(path, content["model"] | content["ema"], content["about"])
 
 
 def open_folder(path: Path) -> Saved:
@@ -66,18 +80,58 @@ def open_folder(path: Path) -> Saved:
         last = path / "checkpoints" / "last.pt"
         if last.is_file():
             return open_model(last)
-        raise CheckpointError(
-            f"{path} holds no model", f"A run folder has model/{CONFIG}, a model folder {CONFIG} and {WEIGHTS}."
-        )
+        raise CheckpointError(f"{path} holds no model", explain_folder(path))
     try:
-        about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        weights = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"the model in {folder} can't be read: {error}") from error
+        about = json.loads(read_small(folder / CONFIG, MAX_CONFIG))
+        weights = read_tensors(folder / WEIGHTS)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"the model in {folder} can't be read: {str(error)[:200]}") from error
     if not isinstance(about, dict) or about.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(f"{folder / CONFIG} is not of format version {FORMAT_VERSION}, which this vit reads")
     check_about(about, folder / CONFIG)
+    check_weights(weights, folder / WEIGHTS)
     return Saved(folder, weights, about)
+
+
+def explain_folder(path: Path) -> str:
+    """Say what a folder would have to hold; of another format's folder, whose files are not even opened, which it is."""
+    if (path / ".metadata").exists():
+        return "It is a distributed checkpoint of torch, which can run code when it is loaded; vit does not read it."
+    return f"A run folder has model/{CONFIG}, a model folder {CONFIG} and {WEIGHTS}."
+
+
+def read_small(path: Path, limit: int) -> bytes:
+    """Read a file of at most `limit` bytes; ValueError if it is larger."""
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"{path.name} is larger than {limit:,} bytes")
+    return content
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file. Raises ValueError if its header is larger than any model's, SafetensorError if it is damaged."""
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > min(MAX_HEADER, path.stat().st_size):
+        raise ValueError(f"{path.name} is cut short, or its header of {header:,} bytes is no model's")
+    with safe_open(path, "pt") as tensors:
+        names = tensors.keys()
+        if len(names) > MAX_TENSORS:
+            raise ValueError(f"{path.name} has {len(names):,} tensors")
+        return {name: tensors.get_tensor(name) for name in names}
+
+
+def check_weights(weights: Mapping[Any, Any], path: Path) -> None:
+    """Raise CheckpointError, naming the tensor, if one is no tensor of numbers that a model has, or not finite."""
+    for name, tensor in weights.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.dtype not in DTYPES:
+            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise CheckpointError(f"{path}: the weights {name!r:.80} are of a strange kind: {kind}")
+        if not tensor.isfinite().all():
+            raise CheckpointError(
+                f"{path}: the weights {name} are not finite", "A model that holds NaN or infinity answers nothing."
+            )
 
 
 def check_about(about: Mapping[str, Any], path: Path) -> None:

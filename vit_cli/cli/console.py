@@ -148,11 +148,14 @@ def show_result(text: str) -> None:
 
 
 def show_json(content: object, line: bool = False) -> None:
-    """Show a result for programs: a JSON document, or with `line` one of JSON lines. NaN and infinity become null."""
+    """Show a result for programs: a JSON document, or with `line` one of JSON lines. NaN and infinity become null.
+
+    What the stream can't encode, or would command a terminal, is escaped in JSON's own way.
+    """
     indent = None if line else 2
     text = json.dumps(finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
-    if not fits(text, sys.stdout):
-        text = json.dumps(finite(content), indent=indent, allow_nan=False)
+    if not fits(text, sys.stdout) or strip_escapes(text) != text:
+        text = json.dumps(finite(content), indent=indent, allow_nan=False).replace("\x7f", "\\u007f")
     write(sys.stdout, text + "\n")
 
 
@@ -202,12 +205,13 @@ def fits(text: str, stream: TextIO) -> bool:
 
 
 def write(stream: TextIO, text: str) -> None:
-    """Write at once; what the stream can't encode (odd file names) is written as its code.
+    """Write at once; what the stream can't encode (odd file names) is written as its code, what commands a terminal is not.
 
     If nobody reads stdout any more (`vit predict ... | head`), the program is done. If nobody reads stderr, training
     goes on in silence.
     """
     encoding = stream.encoding or "utf-8"
+    text = strip_escapes(text) if stream.isatty() else text
     try:
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()

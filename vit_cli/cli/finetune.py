@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,7 +31,7 @@ def finetune(
     from vit_cli.cli.finish import run_and_finish
     from vit_cli.train.finetune import load_finetuning
 
-    source, changes = split_tokens(tokens or [])
+    source, changes = flags.split_tokens(tokens or [], "finetune takes one FROM")
     loaded = load_finetuning(source, recipe, changes, res=res, data=data)
     run_and_finish(
         loaded,
@@ -46,13 +45,3 @@ def finetune(
         quiet=quiet,
         verbose=verbose,
     )
-
-
-def split_tokens(tokens: list[str]) -> tuple[Path | None, list[str]]:
-    """Tell FROM and the changes apart: a token with an `=` is a change, never FROM."""
-    sources = [token for token in tokens if "=" not in token]
-    if len(sources) > 1:
-        from vit_cli.errors import UsageError
-
-        raise UsageError(f"finetune takes one FROM, not {len(sources)}: {' '.join(sources)}")
-    return (Path(sources[0]) if sources else None), [token for token in tokens if "=" in token]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vit_cli.cli.console import make_progress, show_json, show_note, show_result
+from vit_cli.cli.console import make_progress, show_error, show_json, show_note, show_result
+from vit_cli.cli.launch import end_at_once, hand_over
+from vit_cli.errors import VitError
 
 if TYPE_CHECKING:
     from vit_cli.recipe.load import Loaded
-    from vit_cli.train.start import Outcome
+    from vit_cli.train.course import Outcome
 
 
 def run_and_finish(
@@ -28,20 +30,31 @@ def run_and_finish(
     """Train what was loaded, on as many processes as asked for, and finish the run folder."""
     from vit_cli.cli.launch import launch_processes
     from vit_cli.dist.place import find_place
-    from vit_cli.train.start import Options, start_run, try_run
+    from vit_cli.train.course import Options
+    from vit_cli.train.start import start_run, try_run
     from vit_cli.train.stop import read_time
 
     seconds = read_time(time) if time else None
     if launch_processes(devices):
         return
     progress = make_progress(quiet, verbose)
-    options = Options(out=out, name=name, overwrite=overwrite, devices=devices, seconds=seconds)
+    options = Options(out=out, name=name, overwrite=overwrite, devices=devices, seconds=seconds, end=end_now)
     if dry_run:
         facts = try_run(loaded, options, progress)
         if json and find_place().rank == 0:
             show_json(facts)
         return
-    finish(start_run(loaded, options, progress), json=json, quiet=quiet)
+    outcome = start_run(loaded, options, progress)
+    if outcome is not None:
+        finish(outcome, json=json, quiet=quiet)
+
+
+def end_now(error: VitError) -> None:
+    """Show an error and end this process at once, from any thread."""
+    shown, code = hand_over(error)
+    if shown:
+        show_error(shown)
+    end_at_once(code)
 
 
 def finish(outcome: Outcome, *, json: bool, quiet: bool) -> None:
@@ -57,7 +70,7 @@ def finish(outcome: Outcome, *, json: bool, quiet: bool) -> None:
         return
     if quiet:
         return
-    minutes, seconds = divmod(round(state.seconds), 60)
+    minutes, seconds = divmod(round(run.clock.seconds), 60)
     show_result(f"best top-1 {state.best_top1:.2f} % at step {state.best_step}; trained for {minutes}m{seconds:02d}s")
     show_result(f"run folder: {run.folder.path}")
     show_note("next:  vit eval runs/latest   vit predict runs/latest IMAGES   vit finetune --res R")

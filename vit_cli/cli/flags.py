@@ -80,3 +80,11 @@ Data = Annotated[
 Res = Annotated[
     int | None, typer.Option("--res", min=1, help="Resolution in pixels; positions are stretched.", show_default=False)
 ]
+
+
+def split_tokens(tokens: list[str], rule: str) -> tuple[Path | None, list[str]]:
+    """Tell a path and changes apart: a token with an `=` is a change, never a path; UsageError for more than one path."""
+    paths = [token for token in tokens if "=" not in token]
+    if len(paths) > 1:
+        raise UsageError(f"{rule}, not {len(paths)}: {' '.join(paths)}")
+    return (Path(paths[0]) if paths else None), [token for token in tokens if "=" in token]

@@ -135,3 +135,21 @@ def hand_over(error: VitError) -> tuple[VitError | None, int]:
     if error.exit_code == UsageError.exit_code:
         return None, error.exit_code
     return VitError(f"process {rank}: {error.problem}", error.hint), error.exit_code
+
+
+def kill_children() -> None:
+    """End the processes that loaded images, if any is left: one that hangs would keep this one waiting for it."""
+    if "multiprocessing" in sys.modules:
+        for child in sys.modules["multiprocessing"].active_children():
+            child.kill()
+
+
+def end_at_once(code: object) -> None:
+    """End one of several processes, whose work is on disk by now, without Python's last rites.
+
+    In them torch's gloo threads abort the process now and then, and a finished run would look like a crash.
+    """
+    kill_children()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))

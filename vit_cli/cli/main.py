@@ -10,9 +10,9 @@ from typing import Annotated, NoReturn
 import typer
 
 import vit_cli
-from vit_cli.cli import env, evaluate, finetune, predict, recipe, resume, train
+from vit_cli.cli import checkpoint, env, evaluate, finetune, predict, recipe, resume, train
 from vit_cli.cli.console import show_error, show_result
-from vit_cli.cli.launch import hand_over
+from vit_cli.cli.launch import end_at_once, hand_over, kill_children
 from vit_cli.errors import VitError
 
 TRAIN, USE, RECIPES = "Train", "Use", "Recipes and machine"
@@ -52,6 +52,7 @@ app.command("eval", rich_help_panel=USE, epilog="Example: vit eval runs/latest -
 app.command("predict", rich_help_panel=USE, epilog="Example: vit predict runs/latest photos/*.jpg --top 3")(
     predict.predict
 )
+app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=USE)
 app.add_typer(recipe.app, name="recipe", rich_help_panel=RECIPES)
 app.command("env", rich_help_panel=RECIPES, epilog="Example: vit env --json")(env.env)
 
@@ -66,6 +67,7 @@ def main() -> None:
     except SystemExit as end:
         if os.environ.get("WORLD_SIZE", "1") != "1":
             end_at_once(end.code)
+        kill_children()
         raise
 
 
@@ -78,16 +80,6 @@ def run_app() -> None:
     except Exception as error:  # noqa: BLE001
         problem = f"this is a bug in vit: {type(error).__name__}: {error}"
         fail(VitError(problem, "The same command with --debug shows where; please report it."))
-
-
-def end_at_once(code: object) -> None:
-    """End one of several processes, whose work is on disk by now, without Python's last rites.
-
-    In them torch's gloo threads abort the process now and then, and a finished run would look like a crash.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def fail(error: VitError) -> NoReturn:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vit_cli.cli import flags
 
-RunArgument = Annotated[
-    Path | None, typer.Argument(metavar="[RUN]", help="A run folder; the latest if left out.", show_default=False)
+RunTokens = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN] [KEY=VALUE]...",
+        help="A run folder, the latest if left out; then changes of what does not change the result, e.g. data.workers=4.",
+        show_default=False,
+    ),
 ]
 
 
 def resume(
-    run: RunArgument = None,
+    tokens: RunTokens = None,
     devices: flags.Devices = "auto",
     time: flags.Time = None,
     json: flags.Json = False,
@@ -25,18 +29,21 @@ def resume(
 ) -> None:
     """Go on with a stopped run exactly where its last checkpoint stands."""
     from vit_cli.cli.console import make_progress, show_json, show_result
-    from vit_cli.cli.finish import finish
+    from vit_cli.cli.finish import end_now, finish
     from vit_cli.cli.launch import launch_processes
     from vit_cli.dist.place import find_place
+    from vit_cli.train.course import Options
     from vit_cli.train.folder import find_run
-    from vit_cli.train.start import Options, resume_run
+    from vit_cli.train.resume import resume_run
     from vit_cli.train.stop import read_time
 
+    run, changes = flags.split_tokens(tokens or [], "resume takes one RUN")
     folder = find_run(run)
     seconds = read_time(time) if time else None
     if launch_processes(devices):
         return
-    outcome = resume_run(folder, Options(devices=devices, seconds=seconds), make_progress(quiet, verbose))
+    options = Options(devices=devices, seconds=seconds, end=end_now)
+    outcome = resume_run(folder, options, make_progress(quiet, verbose), changes)
     if outcome is not None:
         finish(outcome, json=json, quiet=quiet)
     elif find_place().rank > 0:

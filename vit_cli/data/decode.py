@@ -125,9 +125,11 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Tensor:
     """
     with QUIET:
         image = read_header(data, max_pixels)
-        is_plain_jpeg = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
+        is_jpeg = image.format in ("JPEG", "MPO")
+        if is_jpeg and is_cut(data):
+            raise BadImage("damaged: cut off before its end")
         try:
-            pixels = decode_jpeg(data) if is_plain_jpeg else None
+            pixels = decode_jpeg(data) if is_jpeg and image.mode in ("L", "RGB") else None
             if pixels is None:
                 pixels = from_array(np.asarray(to_rgb(image)))
             return turn(
@@ -160,6 +162,11 @@ def read_header(data: bytes, max_pixels: int) -> Image.Image:
     if image.width * image.height > max_pixels:
         raise BadImage(f"too many pixels: {image.width}x{image.height}, data.max_pixels is {max_pixels}")
     return image
+
+
+def is_cut(data: bytes) -> bool:
+    """Tell a JPEG without an end marker, which no coded pixels can hold; some decoders make up grey pixels, some refuse it."""
+    return data.find(b"\xff\xd9", data.find(b"\xff\xda")) < 0
 
 
 def decode_jpeg(data: bytes) -> Tensor | None:

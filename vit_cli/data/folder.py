@@ -126,7 +126,7 @@ def walk(root: bytes, below: bytes, above: tuple[tuple[int, int], ...]) -> Itera
         path = below + b"/" + entry.name
         if entry.is_dir():
             yield from walk(root, path, (*above, (status.st_dev, status.st_ino)))
-        elif is_picture(entry.name):
+        elif is_picture(entry.name) and is_file(entry):
             yield path
 
 
@@ -142,6 +142,11 @@ def visible(place: bytes) -> list[os.DirEntry[bytes]]:
 def is_hidden(name: bytes) -> bool:
     """Tell whether a name is none of the data set's: .DS_Store, .git, __MACOSX."""
     return name.startswith(b".") or name == b"__MACOSX"
+
+
+def is_file(entry: os.DirEntry[bytes]) -> bool:
+    """Tell a file, or a link whose target is gone and will be missed; reading a pipe or a device might never end."""
+    return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # noqa: PTH110 - a path of bytes
 
 
 def is_picture(name: bytes) -> bool:

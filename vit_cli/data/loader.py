@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
+from vit_cli.data.ahead import Patience, make_batches
 from vit_cli.data.bad import Bad
 from vit_cli.data.decode import MAX_PIXELS, BadImage, one_line, to_pixels
 from vit_cli.data.keys import derive
@@ -74,6 +70,7 @@ class TrainBatches:
         size: int = 1,
         workers: int = 0,
         max_pixels: int = MAX_PIXELS,
+        patience: Patience = Patience(),
     ) -> None:
         self.samples = samples
         self.order = order
@@ -82,13 +79,14 @@ class TrainBatches:
         self.start = rank * order.batch_size // size
         self.stop = (rank + 1) * order.batch_size // size
         self.workers = workers
+        self.patience = patience
         self.max_pixels = max_pixels
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def __iter__(self) -> Iterator[Batch]:
-        return make_batches(self.make, self.steps, self.workers)
+        return make_batches(self.make, self.steps, self.workers, self.patience)
 
     def make(self, step: int) -> Batch:
         """Make this process's part of the batch of a step."""
@@ -135,10 +133,12 @@ class EvalBatches:
         size: int = 1,
         workers: int = 0,
         max_pixels: int = MAX_PIXELS,
+        patience: Patience = Patience(),
     ) -> None:
         self.samples = samples
         self.transform = transform
         self.batch_size = batch_size
+        self.patience = patience
         self.numbers = range(rank, -(-len(samples) // batch_size), size)
         self.workers = workers
         self.max_pixels = max_pixels
@@ -147,7 +147,7 @@ class EvalBatches:
         return len(self.numbers)
 
     def __iter__(self) -> Iterator[Batch]:
-        return make_batches(self.make, self.numbers, self.workers)
+        return make_batches(self.make, self.numbers, self.workers, self.patience)
 
     def make(self, number: int) -> Batch:
         """Make one batch."""
@@ -191,81 +191,3 @@ def assemble(
     labels = torch.from_numpy(samples.labels[np.asarray(rows, dtype=np.int64)])
     stacked = torch.stack(list(images)).contiguous()
     return Batch(stacked, labels, torch.from_numpy(draws.indices), torch.from_numpy(draws.epochs), tuple(bad))
-
-
-class Made(Dataset[Any]):
-    """What a worker runs: gives batch `number`, or the error of data that stopped it, which then travels whole."""
-
-    def __init__(self, make: Callable[[int], Batch]) -> None:
-        self.make = make
-
-    def __getitem__(self, number: int) -> Batch | DataError:
-        try:
-            return self.make(number)
-        except DataError as error:
-            return error
-
-
-def make_batches(make: Callable[[int], Batch], numbers: range, workers: int) -> Iterator[Batch]:
-    """Give `make(number)` for all numbers, in order, made ahead by so many processes (0: by this one, when asked).
-
-    Each batch is made by one worker as a whole; DataLoader keeps the order and has torch use one thread in a worker.
-    """
-    batches = start(Made(make), numbers, workers)
-    try:
-        while (item := take(batches, workers)) is not None:
-            if isinstance(item, DataError):
-                raise item
-            yield item
-    finally:
-        del batches  # ends the workers now; left to the garbage collector, each takes 5 s to end
-
-
-def take(batches: Iterator[Any], workers: int) -> Batch | DataError | None:
-    """Take the next batch, None at the end. Raises DataError if a worker died."""
-    try:
-        return next(batches, None)
-    except (RuntimeError, OSError, EOFError) as error:
-        if not workers or str(error).startswith("Caught"):  # raised by what the worker ran, a bug
-            raise
-        reason = one_line(error)
-    raise DataError(  # not `from error`, which would hold on to the workers
-        f"a process that loads images died: {reason}",
-        "most often memory ran out: lower data.workers, or give the container more shared memory (--shm-size)",
-    )
-
-
-def start(made: Made, numbers: range, workers: int) -> Iterator[Any]:
-    """Start the workers, without warnings about their number, and without the signal handler that DataLoader installs.
-
-    The handler would raise the death of a worker in the midst of whatever the main process does, such as an update of
-    the weights; without it, `next` finds out within seconds.
-    """
-    handled = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGCHLD) if handled else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        loader: DataLoader[Any] = DataLoader(
-            made,
-            batch_size=None,
-            sampler=numbers,
-            num_workers=workers,
-            collate_fn=as_it_is,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=ignore_interrupts,
-            generator=torch.Generator(),  # else DataLoader draws from the caller's
-        )
-        batches = iter(loader)
-    if before is not None:
-        signal.signal(signal.SIGCHLD, before)
-    return batches
-
-
-def as_it_is(batch: Any) -> Any:
-    """Leave a batch alone: it was put together where it was made."""
-    return batch
-
-
-def ignore_interrupts(_worker: int) -> None:
-    """Let Ctrl-C reach the main process alone, which finishes its step and saves."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -23,8 +23,6 @@ from vit_cli.dist.place import find_meeting_point, find_place
 from vit_cli.errors import Stopped, UsageError
 
 
-
-
 def count_processes(devices: str) -> int:
     """Tell how many processes `--devices` asks for on this machine; UsageError if it does not have the devices for them."""
     if devices == "auto":

@@ -22,8 +22,6 @@ from vit_cli.device import choose_device
 from vit_cli.errors import Stopped, UsageError
 
 
-
-
 class Place(NamedTuple):
     """Where a process stands: its number, how many there are, and its number on its own machine."""
 
@@ -43,6 +41,17 @@ def find_place() -> Place:
     if has_launcher():
         return read_place("RANK", "WORLD_SIZE", "LOCAL_RANK")
     return Place(0, 1, 0)
+
+
+def was_restarted() -> bool:
+    """Tell whether the launcher started these processes anew after a failure: torchrun --max-restarts, Slurm's requeue."""
+    counts = [os.environ.get(name, "0") for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")]
+    return any(count.isdecimal() and int(count) > 0 for count in counts)
+
+
+def name_job() -> str | None:
+    """Give what stays the same when a launcher starts its processes anew, if there is one."""
+    return os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
 
 
 def has_launcher() -> bool:

@@ -9,7 +9,8 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -19,10 +20,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from vit_cli.device import choose_device
-from vit_cli.dist.place import find_meeting_point, find_place
+from vit_cli.dist.place import Place, find_meeting_point, find_place
+from vit_cli.dist.watch import Unwatched, Watch
+from vit_cli.errors import TrainingError
 from vit_cli.errors import Stopped, UsageError
 
 
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+"""The longest that processes wait for each other in a sum, while all of them are alive; a silent one ends this sooner."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class World:
     rank: int
     size: int
     device: torch.device
+    watch: Watch | Unwatched = field(default_factory=Unwatched, compare=False)
 
     @property
     def is_first(self) -> bool:
@@ -79,13 +85,20 @@ class World:
         """Average `tensor` over all processes, in place."""
         return self.sum(tensor).div_(self.size)
 
-    def any(self, *claims: bool) -> list[bool]:
-        """Tell for each claim whether it holds on any process."""
-        if self.size == 1:
-            return list(claims)
-        flags = torch.tensor(claims, dtype=torch.int32, device=self.device)
-        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
-        return [bool(flag) for flag in flags.tolist()]
+    def max(self, tensor: Tensor) -> Tensor:
+        """Take the largest of each element over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return tensor
+
+    def any(self, claim: bool) -> bool:
+        """Tell whether a claim holds on any process."""
+        return bool(self.max(torch.tensor(claim, dtype=torch.float32, device=self.device)).item())
+
+    def find_other(self, value: Any) -> int | None:
+        """Give the first process whose plain value differs from that of process 0, if there is one."""
+        values = self.gather(value)
+        return next((rank for rank, other in enumerate(values) if other != values[0]), None)
 
     def barrier(self) -> None:
         """Wait until every process is here."""
@@ -99,23 +112,49 @@ class World:
 
 
 def join_world(devices: str = "auto") -> World:
-    """Join the processes that a launcher such as torchrun or Slurm's srun has started, or be the only one."""
+    """Join the processes that a launcher such as torchrun or Slurm's srun has started, or be the only one.
+
+    Raises TrainingError if they do not all come within five minutes (VIT_JOIN_SECONDS in the environment changes it).
+    """
     place = find_place()
     device = choose_device(devices, place.local_rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    if place.size > 1 and not dist.is_initialized():
-        os.environ |= find_meeting_point()
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, rank=place.rank, world_size=place.size)
-    return World(place.rank, place.size, device)
+    watch = meet(place, device) if place.size > 1 and not dist.is_initialized() else Unwatched()
+    return World(place.rank, place.size, device, watch)
+
+
+def meet(place: Place, device: torch.device) -> Watch:
+    """Meet the other processes; give what will watch over them. Raises TrainingError if not all of them come."""
+    os.environ |= find_meeting_point()
+    seconds = float(os.environ.get("VIT_JOIN_SECONDS", "300"))
+    try:
+        store, _, _ = next(dist.rendezvous("env://", place.rank, place.size, timeout=timedelta(seconds=seconds)))
+        watch = Watch(store.clone(), place.rank, place.size)
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            store=store,
+            rank=place.rank,
+            world_size=place.size,
+            timeout=COLLECTIVE_TIMEOUT,
+        )
+        dist.barrier()
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise TrainingError(
+            f"process {place.rank} of {place.size} did not meet the others at {where} within {seconds:.0f} s",
+            "Were all of them started, is the address that of the first machine, and its port free? "
+            + str(error).partition("\n")[0][:160],
+        ) from error
+    return watch
 
 
 @contextmanager
 def joined(devices: str) -> Iterator[World]:
-    """Be one of the processes that work together for the block."""
+    """Be one of the processes that work together for the block, and end it together."""
     world = join_world(devices)
     try:
         yield world
+        world.barrier()
     finally:
         world.leave()

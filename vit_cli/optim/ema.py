@@ -29,9 +29,10 @@ class Ema:
         return min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Draw the average towards the weights after update number `step`, from 0."""
-        torch._foreach_lerp_(self.averages, self.live, 1 - self.decay_at(step))
+    def update(self, step: int, skipped: Tensor) -> None:
+        """Draw the average towards the weights after update number `step`, from 0; not at all if `skipped` () is 1."""
+        weight = (1 - self.decay_at(step)) * (1 - skipped)
+        torch._foreach_lerp_(self.averages, self.live, [weight] * len(self.live))
 
     def state(self) -> dict[str, Tensor]:
         """Give the averages by parameter name; they are the tensors themselves, not copies."""
@@ -70,7 +71,7 @@ class Ema:
 class NoEma:
     """No average: the weights stay as they are."""
 
-    def update(self, step: int) -> None:
+    def update(self, step: int, skipped: Tensor) -> None:
         """Do nothing."""
 
     def state(self) -> dict[str, Tensor]:

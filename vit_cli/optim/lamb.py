@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -38,11 +37,14 @@ class LambOptimizer(torch.optim.Optimizer):
         u = m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay * w
         w = w - lr * |w| / |u| * u        (the ratio is 1 where |w| or |u| is 0, and in groups without weight decay)
 
-    `t` counts the updates of a group and is kept in `param_groups`.
+    `t` counts the updates of a group and is kept with its first parameter. Where the tensor `found_inf` () is 1 nothing
+    changes: torch's own protocol for skipping a step without asking the host.
     """
 
+    found_inf: Tensor | None = None
+
     def __init__(self, groups: list[ParamGroup], lr: float, betas: tuple[float, float], eps: float) -> None:
-        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0, "updates": 0})
+        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -52,36 +54,42 @@ class LambOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             params = [parameter for parameter in group["params"] if parameter.grad is not None]
             if params:
-                group["updates"] += 1
                 self._update(params, group)
 
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        steps = self._adam_steps(params, group)
+        skipped = torch.zeros((), device=params[0].device) if self.found_inf is None else self.found_inf
+        steps = self._adam_steps(params, group, skipped)
         if group["weight_decay"]:
             torch._foreach_add_(steps, params, alpha=group["weight_decay"])
             weight_norms = torch.stack(torch._foreach_norm(params))
             step_norms = torch.stack(torch._foreach_norm(steps))
             usable = (weight_norms > 0) & (step_norms > 0)
             torch._foreach_mul_(steps, list(torch.where(usable, weight_norms / step_norms, 1.0).unbind()))
+        torch._foreach_mul_(steps, 1 - skipped)
         torch._foreach_add_(params, steps, alpha=-group["lr"])
 
-    def _adam_steps(self, params: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+    def _adam_steps(self, params: list[Tensor], group: dict[str, Any], skipped: Tensor) -> list[Tensor]:
         beta1, beta2 = group["betas"]
+        updates = self._count_update(group["params"][0], skipped)
         for parameter in params:
-            if not self.state[parameter]:
-                self.state[parameter] = {
-                    "exp_avg": torch.zeros_like(parameter),
-                    "exp_avg_sq": torch.zeros_like(parameter),
-                }
+            if "exp_avg" not in self.state[parameter]:
+                self.state[parameter]["exp_avg"] = torch.zeros_like(parameter)
+                self.state[parameter]["exp_avg_sq"] = torch.zeros_like(parameter)
         means = [self.state[parameter]["exp_avg"] for parameter in params]
         squares = [self.state[parameter]["exp_avg_sq"] for parameter in params]
-        grads = [parameter.grad for parameter in params]
-        torch._foreach_lerp_(means, grads, 1 - beta1)
-        torch._foreach_mul_(squares, beta2)
+        grads = [torch.where(skipped > 0, 0.0, parameter.grad) for parameter in params]
+        torch._foreach_lerp_(means, grads, [(1 - beta1) * (1 - skipped)] * len(means))
+        torch._foreach_mul_(squares, torch.where(skipped > 0, 1.0, beta2))
         torch._foreach_addcmul_(squares, grads, grads, value=1 - beta2)
         spreads = torch._foreach_sqrt(squares)
-        torch._foreach_div_(spreads, math.sqrt(1 - beta2 ** group["updates"]))
+        torch._foreach_div_(spreads, (1 - beta2**updates).sqrt().float())
         torch._foreach_add_(spreads, group["eps"])
         steps = torch._foreach_div(means, spreads)
-        torch._foreach_div_(steps, 1 - beta1 ** group["updates"])
+        torch._foreach_div_(steps, (1 - beta1**updates).float())
         return list(steps)
+
+    def _count_update(self, first: Tensor, skipped: Tensor) -> Tensor:
+        """Count an update of the group of `first` unless it is skipped; give the count, at least 1, in float64."""
+        state = self.state[first]
+        state["updates"] = state.get("updates", torch.zeros((), device=first.device)) + 1 - skipped
+        return state["updates"].double().clamp(min=1)

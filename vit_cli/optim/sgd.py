@@ -29,4 +29,8 @@ class Sgd(Section):
 
     def build(self, groups: list[ParamGroup]) -> torch.optim.Optimizer:
         """Make the optimiser, one kernel per group and step; each group brings its own weight decay."""
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=True)
+        optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=True)
+        if self.momentum:  # torch leaves the memory as it found it if the first step of all is skipped (`found_inf`)
+            for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer

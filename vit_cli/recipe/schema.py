@@ -30,6 +30,7 @@ class Data(Section):
     )
     cache: Literal["auto", "none", "ram"] = Field("auto", description="keep decoded images in memory; auto: if few")
     max_bad: Share = Field(0.001, description="share of broken training images at which the run stops")
+    timeout: Positive = Field(1800, description="seconds without an image after which the run ends")
     max_pixels: Positive = Field(64_000_000, description="the largest image that is decoded")
     repeats: Positive = Field(1, description="views of an image in a batch (repeated augmentation)")
     mean: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="taken off red, green and blue in [0, 1]")
@@ -63,6 +64,8 @@ class Train(Section):
     compile: bool = False
     ema: Ema | None = None
     early_stop: EarlyStop | None = None
+    max_nonfinite: NonNegativeInt = Field(0, description="steps in a row that may be skipped for not being finite")
+    shard: Literal["none", "full"] = Field("none", description="full: part weights and moments among the processes")
     deterministic: bool = Field(False, description="only operations that repeat to the bit, slower on a GPU")
 
     @model_validator(mode="after")

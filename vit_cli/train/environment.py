@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,20 @@ from typing import Any
 import torch
 
 import vit_cli
+from vit_cli.errors import UsageError
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "pydantic", "typer", "datasets", "timm")
+FLOORS = {"torch": (2, 10), "pillow": (12, 3), "safetensors": (0, 8)}
+"""Older ones are broken by files: checkpoints (CVE-2026-24747) and pictures (CVE-2026-42311) can damage memory, weights that
+are written over while they are mapped turn to zeros."""
+NAMED = r"(?:key|token|secret|password|passwd|credentials?)"
+SECRET_FLAG = re.compile(rf"--[\w-]*{NAMED}", re.IGNORECASE)
+SECRET = re.compile(
+    rf"""(^[\w.-]*{NAMED}=).*|({NAMED}["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,}}]+)""", re.IGNORECASE | re.DOTALL
+)
+"""The value of what is named like a secret: of a whole word, or inside of one."""
+LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
+"""User and password in an address."""
 
 
 def describe_environment() -> dict[str, Any]:
@@ -65,8 +80,26 @@ def read_git(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def command_line() -> str:
-    """Give the command that was typed, with the program's short name."""
-    import shlex
+def check_versions(find: Callable[[str], str | None] = read_version) -> None:
+    """Raise UsageError if a package is installed in a version that files are known to break."""
+    for package, floor in FLOORS.items():
+        found = find(package)
+        numbers = re.match(r"(\d+)\.(\d+)", found or "")
+        if numbers and (int(numbers[1]), int(numbers[2])) < floor:
+            least = ".".join(map(str, floor))
+            raise UsageError(
+                f"{package} {found} is not safe: there are files that break it; vit needs {least} or later",
+                f"pip install '{package}>={least}'",
+            )
 
-    return shlex.join(["vit", *sys.argv[1:]])
+
+def command_line() -> str:
+    """Give the command that was typed, with the program's short name, and stars for what is secret."""
+    words = sys.argv[1:]
+    shown = ["***" if SECRET_FLAG.fullmatch(flag) else mask(word) for flag, word in zip(["", *words], words)]  # noqa: B905
+    return shlex.join(["vit", *shown])
+
+
+def mask(word: str) -> str:
+    """Put stars for the values of secrets, and for user and password in addresses."""
+    return SECRET.sub(r"\1\2***", LOGIN.sub("***@", word))

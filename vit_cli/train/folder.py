@@ -14,6 +14,7 @@ from typing import Any
 
 from vit_cli.checkpoint.commit import commit, point, told
 from vit_cli.checkpoint.model import CONFIG, WEIGHTS
+from vit_cli.dist.place import name_job
 from vit_cli.errors import TrainingError, UsageError
 
 RUNS = Path("runs")
@@ -156,6 +157,14 @@ def mark_latest(path: Path) -> None:
             f"{RUNS.absolute() / 'latest'} can't be made to point to the run",
             "Start from a folder that you can write in.",
         ) from error
+
+
+def find_begun(out: Path | None) -> RunFolder | None:
+    """Give the run that this very job began before its launcher started it anew: at `out`, or else the latest."""
+    folder = RunFolder((out or RUNS / "latest").resolve())
+    job = name_job()
+    is_ours = folder.resolved.is_file() and job is not None and folder.read_json("env.json").get("job") == job
+    return folder if is_ours else None
 
 
 def find_run(path: Path | None) -> RunFolder:

@@ -24,6 +24,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.start = time.monotonic()
+        self.before = 0.0
         self.beaten = -HEARTBEAT_SECONDS
         self.recent: deque[tuple[float, int]] = deque(maxlen=200)
         self.restart()
@@ -58,10 +59,10 @@ class Clock:
         self.images += images
         self.recent.append((time.monotonic(), images))
 
-    def lap(self) -> float:
-        """Seconds since the clock was made, or since the last lap."""
-        before, self.start = self.start, time.monotonic()
-        return self.start - before
+    @property
+    def seconds(self) -> float:
+        """Seconds spent on the run so far: in this process, and `before` it in those that it goes on from."""
+        return self.before + time.monotonic() - self.start
 
     @property
     def images_per_second(self) -> float:
@@ -88,10 +89,10 @@ class Journal:
         self.steps = folder.path / "steps.jsonl"
         self.writes = writes
 
-    def rewind(self, step: int) -> None:
-        """Drop what lies after `step`: what a run had written between its checkpoint and its end."""
+    def rewind(self, step: int, judged_step: int) -> None:
+        """Drop what lies after `step`, and rows after `judged_step`: what was written between a checkpoint and the end."""
         if self.writes:
-            keep_rows(self.metrics, step)
+            keep_rows(self.metrics, judged_step)
             keep_steps(self.steps, step)
 
     def last_row(self) -> dict[str, float]:

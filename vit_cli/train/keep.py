@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from vit_cli.checkpoint.commit import point
 from vit_cli.checkpoint.file import read_checkpoint, write_checkpoint
@@ -19,32 +24,48 @@ if TYPE_CHECKING:
 
 
 def save(run: Run, state: TrainState) -> None:
-    """Commit a checkpoint, export the best weights, point `best.pt` and `last.pt`, and remove what is too old.
+    """Copy everything to host memory, and have it written while training goes on.
 
-    `last.pt` moves at the end: a run killed before that does the same once more. Raises TrainingError, and keeps what was
-    saved before, if a weight is not finite.
+    Raises TrainingError, and keeps what was saved before, if a weight is not finite or the last one could not be written.
     """
     check_finite(run, state)
-    if not run.world.is_first:
-        return
-    state.seconds += run.clock.lap()
-    path = run.folder.checkpoints / f"step-{state.step:06d}.pt"
-    weights, averages = run.model.state_dict(), run.ema.state()
-    write_checkpoint(
-        path,
-        {
-            "model": weights,
-            "ema": averages,
-            "optimizer": run.optimizer.state_dict(),
-            "state": state.plain(),
-            "about": run.about,
-        },
-    )
-    if state.best is not None and state.best_step == state.step:
-        write_model(run.folder.model, weights | averages, run.about)
-        point(run.folder.best, path)
-    point(run.folder.last, path)
-    purge(run.folder, run.recipe.save.keep)
+    content = {
+        "model": run.model.state_dict(),
+        "ema": run.ema.state(),
+        "optimizer": run.optimizer.state_dict(),
+        "state": state.plain(),
+        "about": run.about,
+        "clock": {"seconds": run.clock.seconds},
+    }
+    copied = copy_to_host(content)
+    if run.world.is_first:
+        is_best = state.best is not None and state.best_step == state.step
+        run.writer.submit(partial(commit_all, run.folder, copied, state.step, is_best, run.recipe.save.keep))
+
+
+def copy_to_host(value: Any) -> Any:
+    """Copy dictionaries, lists and tuples, with every tensor in them in host memory."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: copy_to_host(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(copy_to_host, value))
+    return value
+
+
+def commit_all(folder: RunFolder, content: dict[str, Any], step: int, is_best: bool, keep: int) -> None:
+    """Commit a checkpoint, export the best weights, point `best.pt` and `last.pt`, and remove what is too old.
+
+    A process killed at any point of it leaves the checkpoint whole or not there; the rest follows with the next one.
+    """
+    path = folder.checkpoints / f"step-{step:06d}.pt"
+    write_checkpoint(path, content)
+    if is_best:
+        write_model(folder.model, content["model"] | content["ema"], content["about"])
+        point(folder.best, path)
+    point(folder.last, path)
+    purge(folder, keep)
 
 
 def check_finite(run: Run, state: TrainState) -> None:
@@ -70,28 +91,56 @@ def beat(run: Run, state: TrainState) -> None:
 
 
 def purge(folder: RunFolder, keep: int) -> None:
-    """Remove all checkpoints but the newest `keep`, the best and the last, and what a killed process left half written."""
-    for orphan in folder.checkpoints.glob(".step-*"):
-        orphan.unlink(missing_ok=True)
+    """Remove all checkpoints but the newest `keep`, the best and the last, and what a killed process left half written.
+
+    What can't be removed stays: that is no reason to end a run.
+    """
     pinned = {link.resolve() for link in (folder.last, folder.best) if link.exists()}
-    by_step = sorted(folder.checkpoints.glob("step-*.pt"), key=lambda path: int(path.stem[5:]), reverse=True)
-    for old in by_step[keep:]:
-        if old.resolve() not in pinned:
-            old.unlink(missing_ok=True)
+    old = [path for path in committed(folder)[keep:] if path.resolve() not in pinned]
+    for path in [*folder.checkpoints.glob(".step-*"), *old]:
+        with suppress(OSError):
+            path.unlink()
 
 
-def restore(run: Run, state: TrainState) -> None:
-    """Load the run's last checkpoint into its model, averages, optimiser and state; a run without one starts at step 0."""
-    if not run.folder.last.exists():
-        return
-    content: dict[str, Any] = read_checkpoint(run.folder.last)
-    changed = [key for key in ("recipe", "class_names", "held", "images") if content["about"][key] != run.about[key]]
-    if changed:
+def committed(folder: RunFolder) -> list[Path]:
+    """List the checkpoints of a run, the newest first."""
+    found = [path for path in folder.checkpoints.glob("step-*.pt") if path.stem[5:].isdecimal()]
+    return sorted(found, key=lambda path: int(path.stem[5:]), reverse=True)
+
+
+class Newest(NamedTuple):
+    """The newest checkpoint that can be read, and what is to be said about newer ones that can't."""
+
+    path: Path
+    content: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def read_newest(folder: RunFolder) -> Newest | None:
+    """Read the newest checkpoint of a run, or the one before if it is damaged, and so on; None if there is none at all.
+
+    Raises CheckpointError if none of them can be read.
+    """
+    notes: list[str] = []
+    for path in (paths := committed(folder)):
+        try:
+            content = read_checkpoint(path)
+        except CheckpointError as error:
+            notes.append(f"{error.problem}; going on from the checkpoint before it")
+            continue
+        return Newest(path, content, tuple(notes))
+    if paths:
         raise CheckpointError(
-            f"{run.folder.last} belongs to another run: {', '.join(changed)} differ",
-            "To train these weights with another recipe or other data: vit finetune.",
+            f"none of the {len(paths)} checkpoints in {folder.checkpoints} can be read; the newest: {notes[0]}",
+            "If they were copied here, copy them again.",
         )
+    return None
+
+
+def restore(run: Run, state: TrainState, content: Mapping[str, Any]) -> None:
+    """Load a checkpoint of this run into its model, averages, optimiser and state."""
     load_weights(run.model, content["model"])
     run.ema.load(content["ema"])
     run.optimizer.load_state_dict(content["optimizer"])
+    run.clock.before = content["clock"]["seconds"]
     state.restore(content["state"])

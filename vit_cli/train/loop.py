@@ -4,75 +4,59 @@ from __future__ import annotations
 
 import math
 
-import torch
-
-from vit_cli.errors import TrainingError
 from vit_cli.evaluate.evaluate import Evaluation
-from vit_cli.train.keep import beat, save
+from vit_cli.train.keep import save
+from vit_cli.train.listen import Ear
 from vit_cli.train.progress import Row, Tick
 from vit_cli.train.state import TrainState
-from vit_cli.train.step import StepResult, take_step
+from vit_cli.train.step import rehearse, take_step
 from vit_cli.train.stop import StopFlag
 from vit_cli.train.wire import Run
 
 
 def run_loop(run: Run, state: TrainState, stop: StopFlag) -> None:
     """Train from `state.step` to the end of the plan, to the end of patience, or to the next step after a stop."""
-    plan, clock, losses = run.plan, run.clock, list[StepResult]()
-    if plan.evaluates_at(state.step) and state.judged_step < state.step:  # it was stopped before this evaluation
-        judge(run, state)
-        save(run, state)
+    plan, clock, ear = run.plan, run.clock, Ear(run, state)
+    if is_due(run, state) and conclude(run, state, stop):  # it was stopped before this evaluation
+        return
+    rehearse(run)
     clock.restart()
-    for batch in clock.waiting(run.batches(state.step)):
-        losses.append(take_step(run, batch, state.step))
+    for batch in clock.waiting(run.input.batches(state.step)):
+        ear.note(batch, take_step(run, batch, state.step, claims=(stop.is_set, bool(batch.bad))))
         state.step += 1
         clock.count(plan.batch_size)
         steps_left = plan.total_steps - state.step
         run.progress.tick(Tick(state.step, plan.total_steps, clock.images_per_second, clock.eta(steps_left)))
-        stopping, found_bad = run.world.any(stop.is_set, bool(batch.bad))
-        if found_bad:
-            run.bad_images.record([bad for part in run.world.gather(batch.bad) for bad in part])
-        evaluates = plan.evaluates_at(state.step) and (not stopping or steps_left == 0)
-        if plan.logs_at(state.step) or plan.saves_at(state.step) or evaluates or stopping:
-            read_losses(run, state, losses)
-        is_best = evaluates and judge(run, state)
-        state.finished = steps_left == 0 or is_out_of_patience(run, state)
-        if plan.saves_at(state.step) or is_best or stopping or state.finished:
-            save(run, state)
-        if stopping or state.finished:
+        run.writer.check()
+        pauses = plan.logs_at(state.step) or plan.saves_at(state.step) or plan.evaluates_at(state.step)
+        stopping = ear.listen(all_of_it=pauses)
+        if (pauses or stopping) and conclude(run, state, stop, stopping):
             break
 
 
-def read_losses(run: Run, state: TrainState, results: list[StepResult]) -> None:
-    """Read the losses since the last time from the device, stop if one is not finite, and write a line to steps.jsonl."""
-    losses = run.world.mean(torch.stack([result.loss for result in results]).double()).tolist()
-    grad_norm = results[-1].grad_norm.item()
-    results.clear()
-    if not all(map(math.isfinite, (*losses, grad_norm))):
-        raise TrainingError(
-            f"the loss or the gradient is not finite at step {state.step} (loss {losses[-1]}, gradient norm {grad_norm})",
-            "The last checkpoint is from before it. A lower optim.lr, train.clip_norm=1.0 or train.precision=fp32 helps most.",
-        )
-    state.loss_total += sum(losses)
-    state.loss_steps += len(losses)
-    if run.plan.logs_at(state.step):
-        run.journal.add_step(
-            step=state.step,
-            epoch=round(run.plan.epoch_at(state.step), 4),
-            loss=losses[-1],
-            lr=run.plan.lr_at(state.step - 1),
-            grad_norm=grad_norm,
-            images_per_second=round(run.clock.images_per_second, 2),
-            wait=round(run.clock.wait, 4),
-        )
-        beat(run, state)
+def conclude(run: Run, state: TrainState, stop: StopFlag, stopping: bool = False) -> bool:
+    """Do what is due after a step: judge and save; tell whether the run ends here, for now or for good."""
+    is_best = is_due(run, state) and not stopping and judge(run, state, stop)
+    is_judged = not is_due(run, state)
+    state.finished = is_judged and (state.step == run.plan.total_steps or is_out_of_patience(run, state))
+    ends = stopping or state.finished or not is_judged
+    if run.plan.saves_at(state.step) or is_best or ends:
+        save(run, state)
+    return ends
 
 
-def judge(run: Run, state: TrainState) -> bool:
-    """Evaluate, write the row, and tell whether this is the best so far."""
+def is_due(run: Run, state: TrainState) -> bool:
+    """Tell whether the model is to be judged after this step, and has not been."""
+    return state.judged_step < state.step and run.plan.evaluates_at(state.step)
+
+
+def judge(run: Run, state: TrainState, stop: StopFlag) -> bool:
+    """Evaluate, write the row, and tell whether this is the best so far; a stop meanwhile leaves it to be done again."""
     images_per_second, wait = run.clock.images_per_second, run.clock.wait
     with run.ema.swapped(run.model):
-        evaluation = run.evaluate()
+        evaluation = run.evaluate(stop)
+    if run.world.any(stop.was_signalled):
+        return False
     is_best = note_score(run, state, evaluation)
     row = Row(
         step=state.step,

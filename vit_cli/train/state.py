@@ -27,8 +27,9 @@ class TrainState:
     loss_total: float = 0.0
     """Sum of the training losses since the last row of metrics.csv, over `loss_steps` steps."""
     loss_steps: int = 0
-    seconds: float = 0.0
-    """Time spent training so far, over all resumes."""
+    skipped: int = 0
+    """Steps that changed nothing because the loss or the gradient was not finite, `skipped_in_a_row` of them just now."""
+    skipped_in_a_row: int = 0
     finished: bool = False
 
     def plain(self) -> dict[str, Any]:

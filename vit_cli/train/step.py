@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from vit_cli.data.loader import Batch
-from vit_cli.device import autocast, seed_all
+from vit_cli.device import autocast, seed_all, send
 from vit_cli.optim.groups import set_lr
 
 if TYPE_CHECKING:
@@ -16,16 +17,23 @@ if TYPE_CHECKING:
 
 
 class StepResult(NamedTuple):
-    """Mean loss over the global batch's share on this process, and the norm of the gradient; both stay on the device."""
+    """What a step found; all of it stays on the device.
+
+    `loss` () is the mean over this process's share of the batch, `grad_norm` () that of the whole batch's gradient.
+    `flags` are equal on all processes: the first is 1 if a loss or the gradient was not finite anywhere, and so nothing
+    was updated; the others are the largest of each claim.
+    """
 
     loss: Tensor
     grad_norm: Tensor
+    flags: Tensor
 
 
-def take_step(run: Run, batch: Batch, step: int) -> StepResult:
+def take_step(run: Run, batch: Batch, step: int, claims: Sequence[bool] = ()) -> StepResult:
     """Make update number `step` (from 0) from this process's part of a global batch, in micro batches."""
     plan, world = run.plan, run.world
     batch = batch.to(world.device)
+    told = send(claims, world.device)
     total = torch.zeros((), device=world.device)
     starts = range(0, plan.process_batch, plan.micro_batch)
     for number, start in enumerate(starts):
@@ -42,8 +50,30 @@ def take_step(run: Run, batch: Batch, step: int) -> StepResult:
         total += loss.detach()
     total += run.penalty()
     grad_norm = run.clip(run.parameters)
+    is_bad = ~(total.isfinite() & grad_norm.isfinite())
+    flags = world.max(torch.cat([is_bad.float().reshape(1), told]))
     set_lr(run.optimizer, plan.lr_at(step))
+    run.optimizer.found_inf = flags[0]  # torch's optimisers look at it on the device, and leave everything as it was
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
-    run.ema.update(step)
-    return StepResult(total, grad_norm)
+    run.ema.update(step, flags[0])
+    return StepResult(total, grad_norm, flags)
+
+
+def rehearse(run: Run) -> None:
+    """Go forwards and backwards once, without an update, if there are several processes.
+
+    DDP orders its buckets by its first pass backwards, and with four processes and more the order decides the last bit
+    of a sum. So a resumed run would differ from an undisturbed one; after a rehearsal both start with the final order.
+    """
+    if run.world.size == 1:
+        return
+    rows, columns = run.about["res"]
+    images = torch.zeros(run.plan.micro_batch, 3, rows, columns, device=run.world.device)
+    buffers = [(buffer, buffer.clone()) for buffer in run.model.buffers()]
+    with autocast(run.world.device, run.precision):
+        logits = run.wrapped(images)
+    logits.float().sum().backward()
+    run.optimizer.zero_grad(set_to_none=True)
+    for buffer, before in buffers:
+        buffer.copy_(before)

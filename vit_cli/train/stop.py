@@ -7,18 +7,23 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
 
 from vit_cli.errors import Stopped, UsageError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+Item = TypeVar("Item")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class StopFlag:
     """Whether training was asked to stop, and why."""
+
+    saves = False
+    """Whether a signal only sets the flag, because there is a loop that sees it; else it ends the program at once."""
 
     def __init__(self, seconds: float | None = None, speaks: bool = True) -> None:
         self.speaks = speaks
@@ -39,10 +44,28 @@ class StopFlag:
         if self.was_signalled:
             raise Stopped("stopped at once by a second signal", "The last checkpoint is intact.", self.exit_code)
         self.was_signalled = True
-        if self.speaks:
-            os.write(sys.stderr.fileno(), b"\nsaving after this step, then stopping; once more to stop at once\n")
         self.reason = f"stopped by {signal.Signals(number).name}"
         self.exit_code = 130 if number == signal.SIGINT else 143
+        if not self.saves:
+            raise Stopped(f"{self.reason} before the first step", exit_code=self.exit_code)
+        if self.speaks:
+            os.write(sys.stderr.fileno(), b"\nsaving after this step, then stopping; once more to stop at once\n")
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Let the block decide when to stop, and save before."""
+        self.saves = True
+        try:
+            yield
+        finally:
+            self.saves = False
+
+    def until_signalled(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Pass `items` on, but no more after a signal."""
+        for item in items:
+            if self.was_signalled:
+                return
+            yield item
 
     @contextmanager
     def listening(self) -> Iterator[StopFlag]:

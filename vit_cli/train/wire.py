@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +12,12 @@ from torch import Tensor, nn
 
 from vit_cli import __version__
 from vit_cli.augment.mix import Mixer, NoMix
-from vit_cli.augment.preprocess import Preprocess, build_eval_transform, normalise
-from vit_cli.augment.transforms import build_train_transform
+from vit_cli.augment.preprocess import Preprocess, normalise
 from vit_cli.checkpoint.model import open_model
+from vit_cli.checkpoint.writer import Writer
 from vit_cli.data.bad import BadImageLog
-from vit_cli.data.cache import RememberedBatches, cached
-from vit_cli.data.loader import Batch, EvalBatches, TrainBatches
+from vit_cli.data.fingerprint import fingerprint
 from vit_cli.data.open import Splits, open_splits
-from vit_cli.data.order import Order
-from vit_cli.data.workers import choose_workers
 from vit_cli.device import Precision, choose_precision, peak_memory_gib, seed_all, set_determinism
 from vit_cli.dist.world import World
 from vit_cli.evaluate.evaluate import Evaluation, evaluate
@@ -35,8 +31,10 @@ from vit_cli.recipe.plan import Plan, make_plan
 from vit_cli.recipe.schema import Recipe
 from vit_cli.section import as_grid
 from vit_cli.train.folder import RunFolder
+from vit_cli.train.input import Input, make_input
 from vit_cli.train.journal import Clock, Journal
 from vit_cli.train.progress import Progress
+from vit_cli.train.stop import StopFlag
 from vit_cli.train.weights import load_first_weights
 
 
@@ -55,28 +53,20 @@ class Run:
     parameters: list[Tensor]
     precision: Precision
     prepare: Callable[[Tensor], Tensor]
-    train_batches: Callable[[range, int], TrainBatches]
-    workers: int
+    input: Input
     mixer: Mixer | NoMix
     loss: nn.Module
     penalty: L1 | NoPenalty
     clip: Clip | NoClip
     optimizer: torch.optim.Optimizer
     ema: Ema | NoEma
-    evaluate: Callable[[], Evaluation]
+    evaluate: Callable[[StopFlag], Evaluation]
     bad_images: BadImageLog
     journal: Journal
+    writer: Writer
     clock: Clock
     progress: Progress
     changes: tuple[str, ...]
-
-    def batches(self, first: int) -> Iterable[Batch]:
-        """Give this process's part of every batch from step `first` to the end of the run."""
-        return self.train_batches(range(first, self.plan.total_steps), self.workers)
-
-    def first_batch(self) -> Batch:
-        """Make the first batch of the run anew, in this process."""
-        return self.train_batches(range(1), 0).make(0)
 
     def memory_gib(self) -> float:
         """Tell the peak memory of this process."""
@@ -93,7 +83,6 @@ def wire(
     set_determinism(recipe.train.deterministic)
     precision = choose_precision(recipe.train.precision, world.device)
     preprocess = make_preprocess(recipe)
-    res = as_grid(recipe.model.res)
 
     seed_all(recipe.seed)
     model = recipe.model.build(len(splits.classes)).to(world.device)
@@ -103,22 +92,7 @@ def wire(
     parameters = dict(model.named_parameters())
     kernels = [weight for name, weight in parameters.items() if model.decays(name, weight)]
 
-    data = recipe.data
-    samples = cached(splits.train, data.cache, data.max_pixels, world.size)
-    workers = choose_workers(samples, os.cpu_count() or 1, world.size) if data.workers == "auto" else data.workers
-    order = Order(len(samples), recipe.seed, plan.batch_size, data.repeats)
-    transform = build_train_transform(recipe.augment, res, preprocess)
-    judged = RememberedBatches(
-        EvalBatches(
-            splits.val,
-            build_eval_transform(preprocess, res),
-            batch_size=recipe.eval.batch_size or plan.micro_batch,
-            rank=world.rank,
-            size=world.size,
-            workers=workers,
-            max_pixels=data.max_pixels,
-        )
-    )
+    input = make_input(recipe, splits, plan, preprocess, world)
     ema = recipe.train.ema
     mixer = recipe.mix.build(recipe.seed, len(splits.classes), plan.batch_size, plan.mix_group, plan.mix_until_step)
 
@@ -138,17 +112,7 @@ def wire(
         parameters=list(parameters.values()),
         precision=precision,
         prepare=prepare,
-        train_batches=lambda steps, workers: TrainBatches(
-            samples,
-            order,
-            transform,
-            steps=steps,
-            rank=world.rank,
-            size=world.size,
-            workers=workers,
-            max_pixels=data.max_pixels,
-        ),
-        workers=workers,
+        input=input,
         mixer=mixer,
         loss=recipe.loss.build(
             splits.classes, np.bincount(splits.train.labels, minlength=len(splits.classes)).tolist()
@@ -166,15 +130,18 @@ def wire(
             )
         ),
         ema=Ema(parameters.items(), ema.decay, ema.warmup) if ema else NoEma(),
-        evaluate=lambda: evaluate(model, judged, prepare, ScoreSheet(len(splits.classes)), world, precision),
+        evaluate=lambda stop: evaluate(
+            model, stop.until_signalled(input.judged), prepare, ScoreSheet(len(splits.classes)), world, precision
+        ),
         bad_images=BadImageLog(
             folder.path / "bad_images.jsonl",
-            len(samples),
-            data.max_bad,
+            len(splits.train),
+            recipe.data.max_bad,
             resumes=resumed is not None,
             writes=world.is_first,
         ),
         journal=Journal(folder, writes=world.is_first),
+        writer=Writer(),
         clock=Clock(),
         progress=progress,
     )
@@ -219,7 +186,8 @@ def describe_model(recipe: Recipe, splits: Splits, preprocess: Preprocess) -> di
         "preprocess": preprocess.model_dump(mode="json"),
         "data": plain["data"],
         "held": dict(splits.held.thresholds) if splits.held else None,
-        "images": [len(splits.train), len(splits.val)],
+        "fingerprint": fingerprint(splits.train),
+        "val_fingerprint": fingerprint(splits.val),
         "recipe": plain,
         "vit_version": __version__,
     }

@@ -27,6 +27,7 @@ def test_an_image_that_comes_again_counts_once(tmp_path: Path) -> None:
     assert log.count == 2
 
 
+@pytest.mark.case("I17")
 def test_too_many_stop_the_run_with_a_summary_by_kind(tmp_path: Path) -> None:
     log = BadImageLog(tmp_path / "bad", images=1000, max_bad=0.002)
     with pytest.raises(DataError, match=r"3 of 1000 .* 2 are allowed \(2 damaged, 1 empty file\)"):

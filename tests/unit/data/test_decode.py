@@ -32,6 +32,7 @@ def apart(a: Tensor, b: Tensor) -> int:
     return int((a.int() - b.int()).abs().max())
 
 
+@pytest.mark.case("I5")
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "GIF", "WEBP", "JPEG"])
 def test_every_format_is_told_by_its_content(format: str) -> None:
     options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}.get(format, {})
@@ -57,6 +58,7 @@ def test_photos_agree_with_pillow() -> None:
         assert apart(decode(path.read_bytes()), tensor(image)) <= 2, path
 
 
+@pytest.mark.case("I7", "I9")
 def test_grey_and_one_bit_become_equal_channels() -> None:
     grey, one_bit = COLOURS.convert("L"), COLOURS.convert("1")
     for image, data in ((grey, encode(grey)), (one_bit, encode(one_bit)), (grey, encode(grey, "JPEG", quality=100))):
@@ -66,6 +68,7 @@ def test_grey_and_one_bit_become_equal_channels() -> None:
         assert apart(pixels, tensor(image)) <= 2
 
 
+@pytest.mark.case("I7")
 def test_transparency_is_laid_on_white() -> None:
     red_then_clear = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
     red_then_clear.putpixel((1, 0), (0, 0, 0, 0))
@@ -75,6 +78,7 @@ def test_transparency_is_laid_on_white() -> None:
     assert decode(encode(half_black)).flatten().tolist() == pytest.approx([127] * 3, abs=1)
 
 
+@pytest.mark.case("I7")
 def test_a_palette_with_transparency_is_laid_on_white_without_a_warning() -> None:
     image = Image.new("P", (3, 1))
     image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
@@ -84,6 +88,7 @@ def test_a_palette_with_transparency_is_laid_on_white_without_a_warning() -> Non
     assert decode(some_clear)[:, 0].T.tolist() == [[10, 20, 30], [255, 255, 255], [70, 80, 90]]
 
 
+@pytest.mark.case("I6")
 def test_cmyk_becomes_rgb() -> None:
     ink = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
     for format in ("JPEG", "TIFF"):
@@ -92,12 +97,14 @@ def test_cmyk_becomes_rgb() -> None:
         assert decode(data)[:, 4, 4].tolist() == pytest.approx([255, 0, 0], abs=4)
 
 
+@pytest.mark.case("I8")
 def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
     deep = np.array([[0, 257, 0x8000, 0xFFFF]], dtype=np.uint16)
     for format in ("PNG", "TIFF"):
         assert decode(encode(Image.fromarray(deep), format))[0, 0].tolist() == [0, 1, 128, 255]
 
 
+@pytest.mark.case("I8")
 def test_sixteen_bit_rgb_is_scaled_not_clipped() -> None:
     row = np.array([[0x1234, 0x8000, 0xFFFF]], dtype=">u2").tobytes()
     header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
@@ -110,6 +117,7 @@ def test_floating_point_grey_is_refused() -> None:
         decode(encode(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"))
 
 
+@pytest.mark.case("I10")
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_every_orientation_is_applied_to_every_format(orientation: int, format: str) -> None:
@@ -123,11 +131,13 @@ def test_every_orientation_is_applied_to_every_format(orientation: int, format: 
     assert decode(data).shape == ((3, 20, 30) if orientation < 5 else (3, 30, 20))
 
 
+@pytest.mark.case("I11")
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0" + b"\xff" * 60])
 def test_broken_exif_does_no_harm(exif: bytes) -> None:
     assert decode(encode(COLOURS, "JPEG", exif=exif)).shape == (3, 16, 24)
 
 
+@pytest.mark.case("I12")
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_the_first_frame_of_an_animation_is_taken(format: str) -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "lime", "blue")]
@@ -135,12 +145,14 @@ def test_the_first_frame_of_an_animation_is_taken(format: str) -> None:
     assert apart(decode(data), tensor(frames[0])) <= 2
 
 
+@pytest.mark.case("I13")
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])
 def test_thin_pictures_keep_their_shape(size: tuple[int, int]) -> None:
     for format in ("PNG", "JPEG"):
         assert decode(encode(picture(0, size), format)).shape == (3, size[1], size[0])
 
 
+@pytest.mark.case("I1", "I2", "I3", "I4", "I16")
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -169,6 +181,7 @@ def test_what_is_no_picture_gets_a_reason(data: bytes, reason: str) -> None:
     assert error.value.reason.isprintable()
 
 
+@pytest.mark.case("I14")
 def test_a_huge_picture_is_refused_by_its_header() -> None:
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND")

@@ -22,6 +22,7 @@ def test_classes_and_pictures_are_sorted_by_name(tmp_path: Path) -> None:
     assert samples.name(4) == str(tmp_path / "dog/001.JPG")
 
 
+@pytest.mark.case("S5")
 def test_pictures_may_lie_deeper_and_other_files_are_left_out(tmp_path: Path) -> None:
     write_folder(tmp_path, {"cat": 1, "dog": 1})
     for name in (
@@ -44,6 +45,7 @@ def test_a_split_is_a_folder_above_the_classes(tmp_path: Path) -> None:
     assert len(Folder(root=tmp_path, split="train").open()) == 3
 
 
+@pytest.mark.case("S1", "S5")
 @pytest.mark.parametrize(
     ("folders", "split", "message"),
     [
@@ -75,6 +77,7 @@ def test_a_missing_root_is_named(tmp_path: Path) -> None:
         Folder(root=tmp_path / "nowhere").open()
 
 
+@pytest.mark.case("S5")
 def test_a_loop_of_links_is_found(tmp_path: Path) -> None:
     write_folder(tmp_path, {"cat": 1, "dog": 1})
     (tmp_path / "cat" / "again").symlink_to(tmp_path / "cat", target_is_directory=True)
@@ -82,6 +85,7 @@ def test_a_loop_of_links_is_found(tmp_path: Path) -> None:
         Folder(root=tmp_path).open()
 
 
+@pytest.mark.case("I20")
 def test_names_of_any_bytes_work(tmp_path: Path) -> None:
     write_folder(tmp_path, {"cat": 1, "dog": 1})
     for name in (b"\xff\xfe.png", "🐈.png".encode(), b"new\nline.png", b"\x1b[31m.png", b"x" * 251 + b".png"):

@@ -103,6 +103,7 @@ def test_loading_leaves_the_callers_randomness_alone() -> None:
     torch.testing.assert_close(torch.rand(3), expected, rtol=0, atol=0)
 
 
+@pytest.mark.case("I1", "I4")
 def test_a_broken_image_is_replaced_by_one_with_its_own_label() -> None:
     base = Synthetic(classes=5, images=20, size=8).open()
     samples = Broken(base, {3: b"", 7: b"junk"})
@@ -122,12 +123,14 @@ def as_it_is(pixels: torch.Tensor) -> torch.Tensor:
     return pixels
 
 
+@pytest.mark.case("I17")
 def test_an_endless_row_of_broken_images_is_an_error() -> None:
     samples = Broken(Synthetic(images=5, size=8).open(), dict.fromkeys(range(5), b""))
     with pytest.raises(DataError, match="in a row are broken"):
         next(iter(train(samples)))
 
 
+@pytest.mark.case("I19")
 def test_a_file_that_vanishes_is_a_broken_image(open_kind: Callable[[str], Samples]) -> None:
     samples = open_kind("folder")
     batches = train(samples, range(5))
@@ -148,6 +151,7 @@ def test_evaluation_shows_every_image_once_over_all_processes(size: int) -> None
         np.testing.assert_array_equal(batch.labels, samples.labels[batch.indices])
 
 
+@pytest.mark.case("I18")
 def test_a_broken_image_stops_evaluation_and_is_named() -> None:
     samples = Broken(Synthetic(images=20, size=8).open(), {13: b"junk"})
     with pytest.raises(DataError, match="image 13 can't be evaluated: not an image"):

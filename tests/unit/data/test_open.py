@@ -15,6 +15,7 @@ from vit_cli.data.summary import describe
 from vit_cli.errors import DataError
 
 
+@pytest.mark.case("S2")
 def test_classes_come_from_training_and_are_matched_by_name(tmp_path: Path) -> None:
     write_folder(tmp_path / "train", {"ant": 1, "bee": 1, "cat": 1})
     write_folder(tmp_path / "val", {"cat": 2, "bee": 1})
@@ -25,6 +26,7 @@ def test_classes_come_from_training_and_are_matched_by_name(tmp_path: Path) -> N
     assert describe(splits) == f"3 train + 3 val images, 3 classes, folder {tmp_path}/train"
 
 
+@pytest.mark.case("S2")
 def test_a_class_that_only_validation_has_is_an_error(tmp_path: Path) -> None:
     write_folder(tmp_path / "train", {"ant": 1, "bee": 1})
     write_folder(tmp_path / "val", {"ant": 1, "wasp": 1})

@@ -69,6 +69,7 @@ def test_draws_are_what_the_definition_says(images: int, batch: int, repeats: in
             assert draws.positions[i] == i
 
 
+@pytest.mark.case("S9")
 def test_every_image_comes_once_in_every_epoch() -> None:
     order = Order(97, 0, 10)
     stream = np.concatenate([order.draws(step).indices for step in range(97)])  # 10 epochs

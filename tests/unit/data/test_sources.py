@@ -86,6 +86,7 @@ def test_text_and_numbers_become_classes_in_order(tmp_path: Path) -> None:
         HuggingFace(path=str(tmp_path / "x.parquet")).open()
 
 
+@pytest.mark.case("S3")
 def test_a_secret_label_is_an_error_with_its_row(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "x.parquet", [0, 1, -1], ["cat", "dog"])
     with pytest.raises(DataError, match="row 2 has label -1"):

@@ -44,7 +44,9 @@ facts = {
     "gather": world.gather({"rank": world.rank}),
     "share": world.share(f"from {world.rank}"),
     "mean": world.mean(torch.tensor([1.0, 4.0 * world.rank])).tolist(),
-    "any": world.any(False, world.rank == 1, True),
+    "any": [world.any(False), world.any(world.rank == 1)],
+    "max": world.max(torch.tensor([1.0, float(world.rank)])).tolist(),
+    "other": [world.find_other("same"), world.find_other(world.rank)],
     "weight": model.weight.item(),
     "held": held,
     "names": list(model.state_dict()),
@@ -87,7 +89,9 @@ def test_two_processes_add_up_gather_share_and_agree() -> None:
     assert first["gather"] == [{"rank": 0}, {"rank": 1}]
     assert first["share"] == "from 0"
     assert first["mean"] == [1.0, 2.0]
-    assert first["any"] == [False, True, True]
+    assert first["any"] == [False, True]
+    assert first["max"] == [1.0, 1.0]
+    assert first["other"] == [None, 1]
     assert first["weight"] == 0.0
     assert first["names"] == ["weight"]
 
@@ -114,7 +118,7 @@ def test_a_world_of_one_does_nothing(alone: World) -> None:
     assert alone.gather(value) == [value]
     assert alone.share(value) is value
     assert alone.mean(tensor).tolist() == [1.0, 1.0]
-    assert alone.any(True, False) == [True, False]
+    assert [alone.any(True), alone.any(False)] == [True, False]
     alone.barrier()
     alone.leave()
 

@@ -23,7 +23,8 @@ def test_a_state_comes_back_from_a_checkpoint_to_the_last_bit(tmp_path: Path) ->
         waited=2,
         loss_total=1e-300,
         loss_steps=3,
-        seconds=0.7,
+        skipped=5,
+        skipped_in_a_row=1,
         finished=True,
     )
     assert all(getattr(state, field.name) != field.default for field in fields(state)), "every field is tried"

@@ -13,7 +13,7 @@ from vit_cli.train.stop import SIGNALS, StopFlag, read_time
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
 def test_a_signal_sets_the_flag_and_nothing_else(number: signal.Signals, exit_code: int) -> None:
-    with StopFlag().listening() as stop:
+    with StopFlag().listening() as stop, stop.saving():
         assert not stop.is_set
         signal.raise_signal(number)
         assert stop.is_set
@@ -23,7 +23,7 @@ def test_a_signal_sets_the_flag_and_nothing_else(number: signal.Signals, exit_co
 
 
 def test_a_second_signal_ends_at_once_with_the_code_of_the_first() -> None:
-    with StopFlag().listening():
+    with StopFlag().listening() as stop, stop.saving():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(Stopped, match="second signal") as caught:
             signal.raise_signal(signal.SIGTERM)
@@ -63,21 +63,21 @@ def test_without_an_allowed_time_only_signals_stop() -> None:
 
 
 def test_a_signal_keeps_its_reason_when_the_time_is_over_too() -> None:
-    with StopFlag(seconds=0).listening() as stop:
+    with StopFlag(seconds=0).listening() as stop, stop.saving():
         signal.raise_signal(signal.SIGINT)
     assert stop.is_set
     assert stop.reason == "stopped by SIGINT"
 
 
 def test_the_first_signal_never_ends_at_once_even_if_the_time_is_over() -> None:
-    with StopFlag(seconds=0).listening() as stop:
+    with StopFlag(seconds=0).listening() as stop, stop.saving():
         assert stop.is_set
         signal.raise_signal(signal.SIGTERM)
     assert stop.is_set
 
 
 def test_a_signal_is_answered_on_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
-    with StopFlag().listening():
+    with StopFlag().listening() as stop, stop.saving():
         signal.raise_signal(signal.SIGINT)
     assert "saving after this step" in capfd.readouterr().err
 

@@ -1,0 +1,133 @@
+"""Batches made ahead by other processes, in order, with an eye on those processes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from vit_cli.data.decode import one_line
+from vit_cli.errors import DataError
+
+CHECK_SECONDS = 5.0
+"""How often to look whether a worker that is waited for still lives."""
+GRACE_SECONDS = 60.0
+"""How long a worker goes on after SIGTERM."""
+
+
+def say_nothing(_text: str) -> None:
+    """Keep a note to oneself."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for images: after each thirtieth of `seconds` a note tells of it, after all of them the run ends."""
+
+    seconds: float = 1800.0
+    note: Callable[[str], None] = say_nothing
+
+
+class Made(Dataset[Any]):
+    """What a worker runs: gives batch `number`, or the error of data that stopped it, which then travels whole."""
+
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        self.make = make
+
+    def __getitem__(self, number: int) -> Any:
+        try:
+            return self.make(number)
+        except DataError as error:
+            return error
+
+
+def make_batches(
+    make: Callable[[int], Any], numbers: range, workers: int, patience: Patience = Patience()
+) -> Iterator[Any]:
+    """Give `make(number)` for all numbers, in order, made ahead by so many processes (0: by this one, when asked).
+
+    Each batch is made by one worker as a whole; DataLoader keeps the order and has torch use one thread in a worker.
+    """
+    batches = start(Made(make), numbers, workers, patience)
+    try:
+        while (item := take(batches, workers, patience)) is not None:
+            if isinstance(item, DataError):
+                raise item
+            yield item
+    finally:
+        del batches  # ends the workers now; left to the garbage collector, each takes 5 s to end
+
+
+def take(batches: Iterator[Any], workers: int, patience: Patience) -> Any:
+    """Take the next batch, None at the end. Raises DataError if a worker died, or none came in time."""
+    begin = time.monotonic()
+    noted = begin
+    while True:
+        try:
+            return next(batches, None)
+        except (RuntimeError, OSError, EOFError) as error:
+            if not workers or str(error).startswith("Caught"):  # raised by what the worker ran, a bug
+                raise
+            reason = one_line(error)
+        if "timed out" not in reason or (now := time.monotonic()) - begin > patience.seconds:
+            break
+        if now - noted > patience.seconds / 30:
+            noted = now
+            patience.note(f"has waited {now - begin:.0f} s for images; its {workers} workers are alive")
+    if "timed out" in reason:
+        raise DataError(
+            f"no images came for {patience.seconds:.0f} s",
+            "is the disk or the network gone? data.timeout sets how long to wait",
+        )
+    raise DataError(  # not `from error`, which would hold on to the workers
+        f"a process that loads images died: {reason}",
+        "most often memory ran out: lower data.workers, or give the container more shared memory (--shm-size)",
+    )
+
+
+def start(made: Made, numbers: range, workers: int, patience: Patience) -> Iterator[Any]:
+    """Start the workers, without warnings about their number, and without the signal handler that DataLoader installs.
+
+    The handler would raise the death of a worker in the midst of whatever the main process does, such as an update of
+    the weights; without it, `next` finds out within seconds.
+    """
+    handled = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGCHLD) if handled else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loader: DataLoader[Any] = DataLoader(
+            made,
+            batch_size=None,
+            sampler=numbers,
+            num_workers=workers,
+            timeout=min(CHECK_SECONDS, patience.seconds / 30) if workers else 0,
+            collate_fn=as_it_is,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=outlast_signals,
+            generator=torch.Generator(),  # else DataLoader draws from the caller's
+        )
+        batches = iter(loader)
+    if before is not None:
+        signal.signal(signal.SIGCHLD, before)
+    return batches
+
+
+def as_it_is(batch: Any) -> Any:
+    """Leave a batch alone: it was put together where it was made."""
+    return batch
+
+
+def outlast_signals(_worker: int) -> None:
+    """Leave signals, which often reach all processes of a job, to the main process: it finishes its step and saves.
+
+    After SIGTERM a worker still ends by itself some time later, in case the main process can't see to it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS))

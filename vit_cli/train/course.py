@@ -1,0 +1,153 @@
+"""The course of a wired run: trained to its end, stopped or failed, and its folder tells which."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vit_cli.device import describe_device
+from vit_cli.dist.world import World
+from vit_cli.errors import Stopped, TrainingError, UsageError, VitError
+from vit_cli.train.describe import describe_run, summarise
+from vit_cli.train.folder import RunFolder
+from vit_cli.train.loop import run_loop
+from vit_cli.train.progress import Logged, Progress, Silence
+from vit_cli.train.state import TrainState
+from vit_cli.train.stop import StopFlag
+from vit_cli.train.wire import Run
+
+STOPPED_ELSEWHERE = "stopped by a signal to another process"
+
+
+def fail_at_once(error: VitError) -> None:
+    """End this process with the exit code of an error."""
+    os._exit(error.exit_code)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line adds to a recipe; nothing of it changes what is computed."""
+
+    out: Path | None = None
+    name: str | None = None
+    overwrite: bool = False
+    devices: str = "auto"
+    seconds: float | None = None
+    end: Callable[[VitError], None] = fail_at_once
+    """Ends this process with an error from a thread beside the main one, which can't be reached where it waits."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run that ended in good order."""
+
+    run: Run
+    state: TrainState
+
+
+def train(run: Run, state: TrainState, stop: StopFlag) -> Outcome:
+    """Take a wired run to its end and leave its folder complete; Stopped if it was told to stop before."""
+    run.journal.rewind(state.step, state.judged_step)
+    run.progress.header(describe_run(run))
+    if run.world.is_first:
+        run.folder.write_json("plan.json", run.plan.model_dump(mode="json"))
+        run.folder.write_status("running", step=state.step, total_steps=run.plan.total_steps)
+    try:
+        with stop.saving():
+            if run.changes and state.step == 0:
+                report_start(run, stop)
+            run_loop(run, state, stop)
+            run.writer.wait()
+    finally:
+        run.progress.end()
+    if not state.finished:
+        raise Stopped(
+            f"{stop.reason or STOPPED_ELSEWHERE} at step {state.step}; saved",
+            f"Go on with: vit resume {run.folder.path}",
+            stop.exit_code,
+        )
+    if run.world.is_first:
+        summary = summarise(run, state)
+        run.folder.write_json("summary.json", summary)
+        run.folder.write_status("finished", **summary)
+    return Outcome(run, state)
+
+
+def report_start(run: Run, stop: StopFlag) -> None:
+    """Say what fine-tuning changed, and where the kept classes stand before the first step."""
+    for change in run.changes:
+        run.progress.note(change)
+    if any(change.startswith("head  kept") for change in run.changes):
+        scores = run.evaluate(stop).scores
+        if not run.world.any(stop.was_signalled):
+            run.progress.note(
+                f"before the first step at {run.about['res'][0]}x{run.about['res'][1]}: top-1 {scores['top1']:.2f} %"
+            )
+
+
+@contextmanager
+def reported(run: Run, end: Callable[[VitError], None]) -> Iterator[None]:
+    """Write into the folder how a run that does not finish ended; running out of memory gets a way out.
+
+    `end` ends this process with an error when another one is frozen or gone.
+    """
+
+    def give_up(error: VitError) -> None:
+        write_end(run.folder, error)
+        end(error)
+
+    try:
+        with run.world.watch.on(give_up, run.progress.note):
+            yield
+    except BaseException as error:
+        told = explain_memory(error, run)
+        if run.world.is_first:
+            write_end(run.folder, told)
+        if told is error:
+            raise
+        raise told from error
+
+
+def write_end(folder: RunFolder, error: BaseException) -> None:
+    """Write into the folder how a run ended that did not finish."""
+    reason = error.problem if isinstance(error, VitError) else f"{type(error).__name__}: {error}"
+    with suppress(VitError):  # a full disk must not hide what happened
+        status = "interrupted" if isinstance(error, Stopped) else "failed"
+        folder.write_status(status, reason=reason, **last_known(folder))
+        folder.write_log(reason)
+
+
+def explain_memory(error: BaseException, run: Run) -> BaseException:
+    """Turn torch's word that memory ran out into a TrainingError with smaller settings; give any other error back."""
+    is_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    if not is_memory:
+        return error
+    smaller = max(run.plan.micro_batch // 2, run.plan.mix_group)
+    return TrainingError(
+        f"memory ran out with {run.plan.micro_batch} images at once on {describe_device(run.world.device)}",
+        f"train.micro_batch={smaller} keeps the global batch of {run.plan.batch_size} and needs about half.",
+    )
+
+
+def last_known(folder: RunFolder) -> Mapping[str, Any]:
+    """Give the step and the score that the folder's status had."""
+    status = folder.read_json("status.json")
+    return {key: status[key] for key in ("step", "total_steps", "best_top1") if key in status}
+
+
+def check_same(world: World, value: Any, what: str, hint: str) -> None:
+    """Raise UsageError, naming a process, unless `value` is equal on all."""
+    other = world.find_other(value)
+    if other is not None:
+        raise UsageError(f"process {other} has {what} process 0", hint)
+
+
+def make_watcher(progress: Progress, folder: RunFolder, world: World) -> Progress:
+    """Have the first process show and log what happens, and the others nothing."""
+    return Logged(progress, folder.write_log) if world.is_first else Silence()

@@ -1,0 +1,44 @@
+"""The facts of a run in words, and its final numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vit_cli.data.summary import describe
+from vit_cli.device import describe_device
+from vit_cli.train.state import TrainState
+from vit_cli.train.wire import Run
+
+
+def describe_run(run: Run) -> dict[str, str]:
+    """Put the facts of a run into words, for the header."""
+    plan, recipe = run.plan, run.recipe
+    millions = sum(parameter.numel() for parameter in run.parameters) / 1e6
+    rows, columns = run.about["res"]
+    shown = f"{rows}x{columns}"
+    return {
+        "data": describe(run.splits),
+        "model": f"{recipe.model.name}, {millions:.2f} M parameters, {shown} pixels, {run.model.tokens} tokens, "
+        f"{run.model.flops() / 1e9:.3g} GFLOPs an image",
+        "device": f"{plan.processes} x {describe_device(run.world.device)}, {run.precision}",
+        "batch": f"{plan.batch_size} = {plan.processes} x {plan.process_batch}, in {plan.micro_batches} micro batch"
+        + ("es" if plan.micro_batches > 1 else ""),
+        "steps": f"{plan.total_steps} ({plan.steps_per_epoch:.4g} an epoch, {plan.epoch_at(plan.total_steps):.4g} epochs)",
+        "folder": str(run.folder.path),
+    }
+
+
+def summarise(run: Run, state: TrainState) -> dict[str, Any]:
+    """Gather the final numbers of a run."""
+    return {
+        "parameters": sum(parameter.numel() for parameter in run.parameters),
+        "step": state.step,
+        "total_steps": run.plan.total_steps,
+        "epochs": round(run.plan.epoch_at(state.step), 4),
+        "best_top1": state.best_top1,
+        "best_step": state.best_step,
+        "last": run.journal.last_row(),
+        "train_seconds": round(run.clock.seconds, 2),
+        "best_checkpoint": str(run.folder.best),
+        "model": str(run.folder.model),
+    }

@@ -1,0 +1,86 @@
+"""Going on with a run exactly where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from vit_cli.data.fingerprint import differences as data_differences
+from vit_cli.dist.world import joined
+from vit_cli.errors import CheckpointError, DataError
+from vit_cli.recipe.difference import compare_recipes, is_place, may_change
+from vit_cli.recipe.load import load_recipe, to_yaml
+from vit_cli.train.course import Options, Outcome, check_same, make_watcher, reported, train
+from vit_cli.train.environment import check_versions
+from vit_cli.train.folder import RunFolder, mark_latest
+from vit_cli.train.keep import Newest, read_newest, restore
+from vit_cli.train.lock import Owner, locked
+from vit_cli.train.progress import Progress
+from vit_cli.train.state import TrainState
+from vit_cli.train.stop import StopFlag
+from vit_cli.train.wire import Run, wire
+
+
+def resume_run(folder: RunFolder, options: Options, progress: Progress, changes: Sequence[str] = ()) -> Outcome | None:
+    """Go on with a run exactly where its newest checkpoint stands; None if it is finished already.
+
+    `changes` may touch what does not change the result. Raises CheckpointError, with the differences, for a recipe that
+    is not the run's, DataError for data that is not.
+    """
+    check_versions()
+    with StopFlag(options.seconds).listening() as stop, joined(options.devices) as world:
+        stop.speaks = world.is_first
+        with locked(folder.path) if world.is_first else nullcontext() as former:
+            recipe = load_recipe(folder.resolved, changes).recipe
+            newest = read_newest(folder)
+            check_same(
+                world,
+                [to_yaml(recipe), newest.path.name if newest else None],
+                f"another recipe or newest checkpoint in {folder.path} than",
+                "The run folder must lie on a file system that all machines share.",
+            )
+            if newest and newest.content["state"]["finished"]:
+                return None
+            watcher = make_watcher(progress, folder, world)
+            for text in (*describe_former(former), *(newest.notes if newest else ())):
+                watcher.note(text)
+            state = TrainState()
+            run = wire(recipe, folder, world, watcher, resumed=newest.content["about"] if newest else None)
+            if newest:
+                check_unchanged(newest, run)
+                restore(run, state, newest.content)
+            if world.is_first:
+                mark_latest(folder.path)
+                folder.write_text("resolved.yaml", to_yaml(recipe))
+            with reported(run, options.end):
+                return train(run, state, stop)
+
+
+def check_unchanged(newest: Newest, run: Run) -> None:
+    """Raise CheckpointError or DataError, with the differences, if recipe or data are not those of the checkpoint."""
+    about = newest.content["about"]
+    data = [
+        f"{side}: {difference}"
+        for side, key in (("train", "fingerprint"), ("val", "val_fingerprint"))
+        for difference in data_differences(about[key], run.about[key])
+    ]
+    if data:
+        raise DataError(
+            "the data is not that of the run any more:\n  " + "\n  ".join(data),
+            "An exact resume needs the same images. To train these weights on other data: vit finetune.",
+        )
+    changed = [
+        difference
+        for difference in compare_recipes(about["recipe"], run.recipe)
+        if not (may_change(difference.key) or is_place(difference.key))
+    ]
+    if changed:
+        raise CheckpointError(
+            f"{newest.path} was made with another recipe:\n  " + "\n  ".join(map(str, changed)),
+            "Only what does not change the result may change. To train these weights with another recipe: vit finetune.",
+        )
+
+
+def describe_former(former: Owner | None) -> list[str]:
+    """Say that the process that had the run before did not end in good order."""
+    return [f"{former} left the run without a word; going on from its last checkpoint"] if former else []
