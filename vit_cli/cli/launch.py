@@ -87,7 +87,7 @@ class Launch:
         that was noticed soon after it.
         """
         ends: list[tuple[float, VitError]] = []
-        for path in self.folder.glob("*.json"):
+        for path in sorted(self.folder.glob("*.json")):
             report = json.loads(path.read_text(encoding="utf-8"))
             error = VitError(report["problem"], report["hint"])
             error.exit_code = report["exit_code"]

@@ -62,6 +62,7 @@ def main() -> None:
     # Threads of torch that wait for each other spin for long by default, and small models come to a crawl when another
     # program uses one of the cores; OpenMP reads this before torch is imported (measured: docs/measured.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a lost connection is told in the user's words
     try:
         run_app()
     except SystemExit as end:

@@ -120,7 +120,8 @@ class TrainBatches:
 class EvalBatches:
     """All images once and in order, in batches of `batch_size`; process `rank` of `size` makes every size-th batch.
 
-    The last batch may be short. Raises DataError, naming the file, if an image is broken.
+    The last batch may be short, or empty: every process makes as many as the others.
+    Raises DataError, naming the file, if an image is broken.
     """
 
     def __init__(
@@ -139,7 +140,8 @@ class EvalBatches:
         self.transform = transform
         self.batch_size = batch_size
         self.patience = patience
-        self.numbers = range(rank, -(-len(samples) // batch_size), size)
+        batches = -(-len(samples) // batch_size)
+        self.numbers = range(rank, -(-batches // size) * size, size)
         self.workers = workers
         self.max_pixels = max_pixels
 
@@ -153,8 +155,10 @@ class EvalBatches:
         """Make one batch."""
         start = number * self.batch_size
         rows = range(start, min(start + self.batch_size, len(self.samples)))
-        images = [self.transform(self.pixels(row)) for row in rows]
-        indices = np.arange(rows.start, rows.stop)
+        images = [
+            self.transform(self.pixels(row)) for row in rows or range(1)
+        ]  # an empty batch too has a size of image
+        indices = np.asarray(rows, dtype=np.int64)
         return assemble(self.samples, images, rows, Draws(indices, np.zeros_like(indices), indices))
 
     def pixels(self, row: int) -> Tensor:
@@ -189,5 +193,5 @@ def assemble(
 ) -> Batch:
     """Put images together; `rows` are those shown, which differ from those drawn where one was broken."""
     labels = torch.from_numpy(samples.labels[np.asarray(rows, dtype=np.int64)])
-    stacked = torch.stack(list(images)).contiguous()
+    stacked = torch.stack(list(images)).contiguous()[: len(rows)]
     return Batch(stacked, labels, torch.from_numpy(draws.indices), torch.from_numpy(draws.epochs), tuple(bad))

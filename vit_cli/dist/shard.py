@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from itertools import chain
 from typing import Any
 
@@ -66,19 +66,6 @@ class OwnParts(TorchFunctionMode):
 def is_sharded(model: nn.Module) -> bool:
     """Tell whether this process has only a part of the model's parameters."""
     return isinstance(next(model.parameters(), None), DTensor)
-
-
-@contextmanager
-def held_gradients(model: nn.Module) -> Iterator[None]:
-    """Keep gradients whole on each process for the block, for the next backward pass to add to and to part.
-
-    It saves traffic, and takes the memory of a whole gradient.
-    """
-    model.set_requires_gradient_sync(False)
-    try:
-        yield
-    finally:
-        model.set_requires_gradient_sync(True)
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from vit_cli.device import choose_device
 from vit_cli.dist.place import Place, find_meeting_point, find_place
+from vit_cli.dist.shard import is_sharded, shard_model
 from vit_cli.dist.watch import Unwatched, Watch
 from vit_cli.errors import TrainingError
-from vit_cli.errors import Stopped, UsageError
 
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
@@ -46,7 +46,7 @@ class World:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Make `model` average its gradients over all processes."""
-        if self.size == 1:
+        if self.size == 1 or is_sharded(model):
             return model
         parallel = nn.parallel.DistributedDataParallel
         # Fixed positions are the only buffers, and equal everywhere. torch 2.15 gave the argument a new name.
@@ -55,9 +55,16 @@ class World:
             model, gradient_as_bucket_view=True, **{"forward_sync_buffers" if new else "broadcast_buffers": False}
         )
 
+    def shard(self, model: nn.Module) -> None:
+        """Leave to this process its part of `model`, if there are several; before anything looks at its parameters."""
+        if self.size > 1:
+            shard_model(model)
+
     def hold_back(self, model: nn.Module, held: bool) -> AbstractContextManager[Any]:
         """Keep gradients on this process for now, because another micro batch follows."""
-        return model.no_sync() if held and self.size > 1 else nullcontext()
+        if not held or self.size == 1 or is_sharded(model):  # parts exist to save memory: no gradient is kept whole
+            return nullcontext()
+        return model.no_sync()
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Add up `tensor` over all processes, in place."""

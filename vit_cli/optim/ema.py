@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -60,12 +60,17 @@ class Ema:
         live = [parameters[name] for name in self.weights]
         kept = [weight.detach().clone() for weight in live]
         try:
-            with torch.no_grad():
-                torch._foreach_copy_(live, self.averages)
+            copy_all(live, self.averages)
             yield
         finally:
-            with torch.no_grad():
-                torch._foreach_copy_(live, kept)
+            copy_all(live, kept)
+
+
+@torch.no_grad()
+def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    """Copy each of `sources` into its target; torch's one call for it does not know sharded tensors."""
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source)
 
 
 class NoEma:

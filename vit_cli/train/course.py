@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from vit_cli.train.state import TrainState
 from vit_cli.train.stop import StopFlag
 from vit_cli.train.wire import Run
 
-STOPPED_ELSEWHERE = "stopped by a signal to another process"
+STOPPED_ELSEWHERE = "stopped with another process"
 
 
 def fail_at_once(error: VitError) -> None:
@@ -92,14 +92,14 @@ def report_start(run: Run, stop: StopFlag) -> None:
 
 
 @contextmanager
-def reported(run: Run, end: Callable[[VitError], None]) -> Iterator[None]:
+def reported(run: Run, state: TrainState, end: Callable[[VitError], None]) -> Iterator[None]:
     """Write into the folder how a run that does not finish ended; running out of memory gets a way out.
 
     `end` ends this process with an error when another one is frozen or gone.
     """
 
     def give_up(error: VitError) -> None:
-        write_end(run.folder, error)
+        write_end(run, state, error)
         end(error)
 
     try:
@@ -108,19 +108,21 @@ def reported(run: Run, end: Callable[[VitError], None]) -> Iterator[None]:
     except BaseException as error:
         told = explain_memory(error, run)
         if run.world.is_first:
-            write_end(run.folder, told)
+            write_end(run, state, told)
         if told is error:
             raise
         raise told from error
 
 
-def write_end(folder: RunFolder, error: BaseException) -> None:
+def write_end(run: Run, state: TrainState, error: BaseException) -> None:
     """Write into the folder how a run ended that did not finish."""
     reason = error.problem if isinstance(error, VitError) else f"{type(error).__name__}: {error}"
     with suppress(VitError):  # a full disk must not hide what happened
         status = "interrupted" if isinstance(error, Stopped) else "failed"
-        folder.write_status(status, reason=reason, **last_known(folder))
-        folder.write_log(reason)
+        run.folder.write_status(
+            status, reason=reason, step=state.step, total_steps=run.plan.total_steps, best_top1=state.best_top1
+        )
+        run.folder.write_log(reason)
 
 
 def explain_memory(error: BaseException, run: Run) -> BaseException:
@@ -133,12 +135,6 @@ def explain_memory(error: BaseException, run: Run) -> BaseException:
         f"memory ran out with {run.plan.micro_batch} images at once on {describe_device(run.world.device)}",
         f"train.micro_batch={smaller} keeps the global batch of {run.plan.batch_size} and needs about half.",
     )
-
-
-def last_known(folder: RunFolder) -> Mapping[str, Any]:
-    """Give the step and the score that the folder's status had."""
-    status = folder.read_json("status.json")
-    return {key: status[key] for key in ("step", "total_steps", "best_top1") if key in status}
 
 
 def check_same(world: World, value: Any, what: str, hint: str) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from vit_cli.checkpoint.commit import point
 from vit_cli.checkpoint.file import read_checkpoint, write_checkpoint
 from vit_cli.checkpoint.model import write_model
+from vit_cli.dist.shard import copy_whole, part_all, part_moments
 from vit_cli.errors import CheckpointError, TrainingError
 from vit_cli.models.adapt import load_weights
 from vit_cli.train.folder import RunFolder
@@ -37,21 +37,10 @@ def save(run: Run, state: TrainState) -> None:
         "about": run.about,
         "clock": {"seconds": run.clock.seconds},
     }
-    copied = copy_to_host(content)
+    copied = copy_whole(content, keeps=run.world.is_first)
     if run.world.is_first:
         is_best = state.best is not None and state.best_step == state.step
         run.writer.submit(partial(commit_all, run.folder, copied, state.step, is_best, run.recipe.save.keep))
-
-
-def copy_to_host(value: Any) -> Any:
-    """Copy dictionaries, lists and tuples, with every tensor in them in host memory."""
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, Mapping):
-        return {key: copy_to_host(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(copy_to_host, value))
-    return value
 
 
 def commit_all(folder: RunFolder, content: dict[str, Any], step: int, is_best: bool, keep: int) -> None:
@@ -139,8 +128,8 @@ def read_newest(folder: RunFolder) -> Newest | None:
 
 def restore(run: Run, state: TrainState, content: Mapping[str, Any]) -> None:
     """Load a checkpoint of this run into its model, averages, optimiser and state."""
-    load_weights(run.model, content["model"])
-    run.ema.load(content["ema"])
-    run.optimizer.load_state_dict(content["optimizer"])
+    load_weights(run.model, part_all(content["model"], run.model.state_dict()))
+    run.ema.load(part_all(content["ema"], run.ema.state()))
+    run.optimizer.load_state_dict(part_moments(content["optimizer"], run.optimizer))
     run.clock.before = content["clock"]["seconds"]
     state.restore(content["state"])

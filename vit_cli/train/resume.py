@@ -52,7 +52,7 @@ def resume_run(folder: RunFolder, options: Options, progress: Progress, changes:
             if world.is_first:
                 mark_latest(folder.path)
                 folder.write_text("resolved.yaml", to_yaml(recipe))
-            with reported(run, options.end):
+            with reported(run, state, options.end):
                 return train(run, state, stop)
 
 

@@ -43,8 +43,9 @@ def start_run(loaded: Loaded, options: Options, progress: Progress) -> Outcome |
             if world.is_first:
                 fill_folder(folder, loaded)
             world.barrier()
-            with reported(run, options.end):
-                return train(run, TrainState(), stop)
+            state = TrainState()
+            with reported(run, state, options.end):
+                return train(run, state, stop)
 
 
 @contextmanager

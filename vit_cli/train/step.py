@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vit_cli.data.loader import Batch
 from vit_cli.device import autocast, seed_all, send
+from vit_cli.dist.shard import update, whole
 from vit_cli.optim.groups import set_lr
 
 if TYPE_CHECKING:
@@ -48,13 +49,13 @@ def take_step(run: Run, batch: Batch, step: int, claims: Sequence[bool] = ()) ->
             loss = run.loss(logits, targets).sum() / plan.process_batch
             loss.backward()
         total += loss.detach()
-    total += run.penalty()
-    grad_norm = run.clip(run.parameters)
+    total += whole(run.penalty())
+    grad_norm = whole(run.clip(run.parameters))
     is_bad = ~(total.isfinite() & grad_norm.isfinite())
     flags = world.max(torch.cat([is_bad.float().reshape(1), told]))
     set_lr(run.optimizer, plan.lr_at(step))
     run.optimizer.found_inf = flags[0]  # torch's optimisers look at it on the device, and leave everything as it was
-    run.optimizer.step()
+    update(run.optimizer)
     run.optimizer.zero_grad(set_to_none=True)
     run.ema.update(step, flags[0])
     return StepResult(total, grad_norm, flags)

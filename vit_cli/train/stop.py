@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
@@ -60,10 +60,10 @@ class StopFlag:
         finally:
             self.saves = False
 
-    def until_signalled(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Pass `items` on, but no more after a signal."""
+    def until_signalled(self, items: Iterable[Item], agree: Callable[[bool], bool] = bool) -> Iterator[Item]:
+        """Pass `items` on, but no more after a signal; `agree` tells whether any process that must keep step had one."""
         for item in items:
-            if self.was_signalled:
+            if agree(self.was_signalled):
                 return
             yield item
 

@@ -88,6 +88,9 @@ def wire(
     model = recipe.model.build(len(splits.classes)).to(world.device)
     if recipe.finetune and saved:
         changes += load_first_weights(model, recipe, recipe.finetune, saved, splits.classes)
+    if recipe.train.shard == "full":
+        world.shard(model)
+    agree = world.any if recipe.train.shard == "full" else bool  # processes with parts judge every batch together
     compiled = torch.compile(model) if recipe.train.compile else model
     parameters = dict(model.named_parameters())
     kernels = [weight for name, weight in parameters.items() if model.decays(name, weight)]
@@ -131,7 +134,7 @@ def wire(
         ),
         ema=Ema(parameters.items(), ema.decay, ema.warmup) if ema else NoEma(),
         evaluate=lambda stop: evaluate(
-            model, stop.until_signalled(input.judged), prepare, ScoreSheet(len(splits.classes)), world, precision
+            model, stop.until_signalled(input.judged, agree), prepare, ScoreSheet(len(splits.classes)), world, precision
         ),
         bad_images=BadImageLog(
             folder.path / "bad_images.jsonl",
