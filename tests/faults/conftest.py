@@ -228,6 +228,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, recipe: Path) -> Callable[..
             shell.close()
             assert (ended.code, ended.err) == (0, ""), ended
             made[key] = result_of(shell.run)
+            assert [step[0] for step in made[key].steps] == list(range(1, 25)), "no step is missing or doubled"
         return made[key]
 
     return make

@@ -48,9 +48,9 @@ def test_a_gradient_that_is_not_finite_on_one_process_stops_all_before_the_updat
 
 
 def learned(run: Path, step: int) -> str:
-    """Digest the weights, averages and moments of a checkpoint, without how far the run was."""
+    """Digest the weights, averages and moments of a checkpoint, without how far the run was and its learning rate."""
     content = read_checkpoint(run / f"checkpoints/step-{step:06d}.pt")
-    return digest({key: content[key] for key in ("model", "ema", "optimizer")})
+    return digest({"model": content["model"], "ema": content["ema"], "optimizer": content["optimizer"]["state"]})
 
 
 @pytest.mark.slow
@@ -78,8 +78,9 @@ def test_a_checkpoint_with_weights_that_are_not_finite_is_refused(vit: Run, reci
     assert vit("train", recipe, "data.workers=0", "--out", run, "--time", "0s", "-q").code == 143
     path = run / "checkpoints/step-000001.pt"
     content: dict[str, Any] = read_checkpoint(path)
-    name, weight = next(iter(content["model"].items()))
-    weight.view(-1)[0] = float("nan")
+    name = next(iter(content["model"]))
+    for part in ("model", "ema"):
+        content[part][name].view(-1)[0] = float("nan")
     torch.save(content, path)
     for verb in ("resume", "eval"):
         ended = vit(verb, run)

@@ -22,8 +22,9 @@ Whole = Callable[..., Result]
 @pytest.mark.case("R15")
 def test_a_run_stopped_twice_in_one_epoch_ends_equal(shell: Shell, whole: Whole) -> None:
     assert shell.train(fault="term@step=3").code == 143
+    assert saved_steps(shell.run)[-1] == 5
     assert shell.resume(fault="term@step=8").code == 143
-    assert {5, 10} <= set(saved_steps(shell.run))
+    assert saved_steps(shell.run)[-1] == 10, "an epoch is 12 steps"
     assert shell.resume().code == 0
     assert result_of(shell.run) == whole()
 
@@ -32,7 +33,7 @@ def test_a_run_stopped_twice_in_one_epoch_ends_equal(shell: Shell, whole: Whole)
 @pytest.mark.case("R16")
 def test_a_run_stopped_at_the_end_of_an_epoch_and_of_the_run_ends_equal(shell: Shell, whole: Whole) -> None:
     assert shell.train(fault="term@step=10").code == 143
-    assert saved_steps(shell.run)[-1] == 12, "an epoch is 12 steps"
+    assert saved_steps(shell.run)[-1] == 12
     assert shell.resume(fault="term@step=22").code in (0, 143)
     assert saved_steps(shell.run)[-1] == 24
     assert shell.resume().code == 0
@@ -195,8 +196,3 @@ def test_draws_from_the_generators_of_the_process_change_nothing(shell: Shell, w
     assert shell.train(fault=draws).code == 0
     assert set((tmp_path / "0.faults").read_text().split()) == {f"draw@{point}" for point in points}
     assert result_of(shell.run) == whole()
-
-
-def test_the_journal_has_every_step_once(shell: Shell, whole: Whole) -> None:
-    assert [step[0] for step in whole().steps] == list(range(1, 25))
-    assert [row[0] for row in whole().rows] == ["step", "8", "16", "24"]

@@ -13,8 +13,10 @@ from vit_cli.device import (
     choose_device,
     choose_precision,
     describe_device,
+    fetch,
     peak_memory_gib,
     seed_all,
+    send,
     set_determinism,
 )
 from vit_cli.errors import UsageError
@@ -127,3 +129,9 @@ def test_a_cpu_describes_itself_and_its_memory() -> None:
     kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert 0.02 < peak_memory_gib(CPU) < 1024
     assert peak_memory_gib(CPU) * 2**30 >= kib
+
+
+def test_numbers_travel_to_the_device_and_back() -> None:
+    sent = send([1.0, False, True], torch.device("cpu"))
+    assert sent.dtype == torch.float32
+    assert fetch(sent)() == [1.0, 0.0, 1.0]

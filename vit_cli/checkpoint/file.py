@@ -98,7 +98,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is damaged or no checkpoint", "A file cut short while it was copied looks like this."
         ) from error
-    except Exception as error:  # torch reports damage with many kinds of errors
+    except Exception as error:  # noqa: BLE001 - torch reports damage with many kinds of errors
         raise CheckpointError(
             f"{path} can't be read as a checkpoint: {type(error).__name__}",
             f"It is damaged, or holds more than tensors and plain values, which vit never loads. {explain(error)}".strip(),
@@ -140,7 +140,7 @@ def explain(error: Exception) -> str:
     """Give the reason in one line; of torch's advice only the name that it stumbled over."""
     if not is_advice(error):
         return "".join(c if c.isprintable() else "?" for c in str(error).partition("\n")[0][:120])
-    stranger = re.search(r"GLOBAL ([\w.]{1,80}) was not an allowed global", str(error))
+    stranger = re.search(r"GLOBAL ([\w.]{1,80}) (?:was not|whose module)", str(error))
     return f"It names {stranger[1]}." if stranger else ""
 
 

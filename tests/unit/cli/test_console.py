@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 
 from vit_cli.cli import console
-from vit_cli.cli.console import make_progress, show_error, show_json, show_result, show_table
+from vit_cli.cli.console import make_progress, show_error, show_json, show_result, show_table, write
 from vit_cli.errors import VitError
 from vit_cli.train.progress import Row, Silence, Tick
 
@@ -156,6 +156,22 @@ def test_json_is_one_document_without_nan(capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(capsys.readouterr().out) == {"loss": None, "all": [1.5, None], "name": "猫"}
     show_json({"a": 1}, line=True)
     assert capsys.readouterr().out == '{"a": 1}\n'
+
+
+def test_json_has_no_command_for_a_terminal_and_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "\x9b31m\x7f\u202egpj.\x1b[2Jé"
+    show_json({"name": name})
+    out = capsys.readouterr().out
+    assert json.loads(out) == {"name": name}
+    assert not set(out) & set("\x9b\x7f\u202e\x1b")
+
+
+def test_csv_commands_no_terminal_and_goes_into_a_file_as_it_is(terminal: Terminal) -> None:
+    file = io.StringIO()
+    for stream in (terminal.stream, file):
+        write(stream, "a\x1b[2Jb,1\n")
+    assert terminal.shown() == "ab,1\r\n"
+    assert file.getvalue() == "a\x1b[2Jb,1\n"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])

@@ -21,7 +21,6 @@ OPTIMIZERS = ("adamw", "sgd", "lamb")
 
 WORKER = """
 import json, os, sys
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch

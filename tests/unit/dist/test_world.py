@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from vit_cli.dist.launch import count_processes
-from vit_cli.dist.place import Place, find_meeting_point, find_place
+from vit_cli.dist.place import Place, find_meeting_point, find_place, was_restarted
 from vit_cli.dist.world import World, join_world
 from vit_cli.errors import UsageError
 
@@ -221,3 +221,12 @@ def test_a_launcher_that_says_too_little_is_refused(environment: Fill, variables
     environment(**variables)
     with pytest.raises(UsageError):
         join_world("cpu")
+
+
+@pytest.mark.parametrize("name", ["TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"])
+def test_a_second_start_by_the_launcher_is_told_from_the_first(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert not was_restarted()
+    monkeypatch.setenv(name, "0")
+    assert not was_restarted()
+    monkeypatch.setenv(name, "2")
+    assert was_restarted()

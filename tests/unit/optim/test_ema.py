@@ -127,3 +127,14 @@ def test_no_average_changes_nothing() -> None:
     with ema.swapped(net):
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert ema.state() == {}
+
+
+def test_a_skipped_step_leaves_the_average_as_it_was() -> None:
+    net = model()
+    ema = ema_of(net)
+    move(net, 1)
+    ema.update(0, TAKEN)
+    before = {name: average.clone() for name, average in ema.state().items()}
+    move(net, 2)
+    ema.update(1, torch.ones(()))
+    assert all(torch.equal(average, before[name]) for name, average in ema.state().items())

@@ -174,3 +174,24 @@ def test_a_recipe_names_the_optimizer(name: str) -> None:
 def test_settings_that_make_no_sense_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Optimizer).validate_python(bad)
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=str)
+@pytest.mark.parametrize("skipped", [0, 2], ids=["the_first_step", "the_third_step"])
+def test_a_step_that_is_not_finite_leaves_no_trace(section: Optimizer, skipped: int) -> None:
+    def train(bad_step: int | None) -> list[Tensor]:
+        torch.manual_seed(0)
+        weight = nn.Parameter(torch.randn(3, 4))
+        optimizer = section.build([{"params": [weight], "weight_decay": 0.1, "lr_scale": 1.0}])
+        for number in range(5):
+            if number == bad_step:
+                weight.grad = torch.full_like(weight, float("nan"))
+                optimizer.found_inf = torch.ones(())
+                optimizer.step()
+            torch.manual_seed(number)
+            weight.grad = torch.randn(3, 4)
+            optimizer.found_inf = torch.zeros(())
+            optimizer.step()
+        return [weight.detach(), *(value for value in optimizer.state[weight].values() if value is not None)]
+
+    assert all(torch.equal(one, two) for one, two in zip(train(None), train(skipped), strict=True))

@@ -95,3 +95,25 @@ def test_what_is_no_time_is_refused_with_examples(text: str) -> None:
     with pytest.raises(UsageError, match="is not understood") as caught:
         read_time(text)
     assert "1h30m" in caught.value.hint
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_before_training_there_is_nothing_to_save_and_a_signal_ends_it(number: signal.Signals, exit_code: int) -> None:
+    with StopFlag().listening(), pytest.raises(Stopped, match="before the first step") as caught:
+        signal.raise_signal(number)
+    assert caught.value.exit_code == exit_code
+
+
+def test_a_signal_breaks_off_what_is_gone_through_but_the_end_of_the_time_does_not() -> None:
+    with StopFlag(seconds=0).listening() as stop, stop.saving():
+        seen = []
+        for item in stop.until_signalled(range(10)):
+            seen.append(item)
+            if item == 3:
+                signal.raise_signal(signal.SIGTERM)
+    assert seen == [0, 1, 2, 3]
+
+
+def test_processes_that_must_keep_step_break_off_together() -> None:
+    answers = iter([False, False, True])
+    assert list(StopFlag().until_signalled(range(10), lambda _own: next(answers))) == [0, 1]
