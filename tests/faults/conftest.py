@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -89,17 +89,16 @@ class Shell:
     def __init__(self, folder: Path, recipe: Path) -> None:
         self.folder = folder
         self.recipe = recipe
-        self.mark = f"VIT_TEST={uuid4().hex}"
+        self.mark = uuid4().hex
         self.started: dict[int, float] = {}
         self.faulty: set[int] = set()
 
     def start(self, *arguments: object, fault: str = "", module: str = "vit_cli", **environment: str) -> Any:
         """Start `python -m vit_cli` with these arguments, in a session of its own."""
         number = len(self.started)
-        name, _, value = self.mark.partition("=")
         paths = {"PYTHONPATH": os.pathsep.join((str(ROOT / "tests/faults/inject"), str(ROOT)))}
         faults = {"VIT_FAULT": fault, "VIT_FAULT_LOG": str(self.folder / f"{number}.faults")}
-        settings = {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", name: value}
+        settings = {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", "VIT_TEST": self.mark}
         with (self.folder / f"{number}.out").open("w") as out, (self.folder / f"{number}.err").open("w") as err:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *map(str, arguments)],
@@ -158,7 +157,7 @@ class Shell:
         found = {}
         for place in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                is_ours = self.mark.encode() in (place / "environ").read_bytes().split(b"\0")
+                is_ours = f"VIT_TEST={self.mark}".encode() in (place / "environ").read_bytes().split(b"\0")
                 words = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 if is_ours and words:  # those that have ended and wait for their parent have none
                     found[int(place.name)] = words
@@ -210,9 +209,18 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
 @pytest.fixture
 def shell(tmp_path: Path, recipe: Path) -> Iterator[Shell]:
     """Start commands, and look after them when the test is over."""
-    shell = Shell(tmp_path, recipe)
-    yield shell
-    shell.close()
+    with opened(tmp_path, recipe) as shell:
+        yield shell
+
+
+@contextmanager
+def opened(folder: Path, recipe: Path) -> Iterator[Shell]:
+    """Lend a shell; nothing that it started outlives the block."""
+    shell = Shell(folder, recipe)
+    try:
+        yield shell
+    finally:
+        shell.close()
 
 
 @pytest.fixture(scope="session")
@@ -223,9 +231,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory, recipe: Path) -> Callable[..
     def make(processes: int = 1, *changes: str) -> Result:
         key = (processes, *changes)
         if key not in made:
-            shell = Shell(tmp_path_factory.mktemp(f"whole{processes}"), recipe)
-            ended = shell.train(*changes, processes=processes)
-            shell.close()
+            with opened(tmp_path_factory.mktemp(f"whole{processes}"), recipe) as shell:
+                ended = shell.train(*changes, processes=processes)
             assert (ended.code, ended.err) == (0, ""), ended
             made[key] = result_of(shell.run)
             assert [step[0] for step in made[key].steps] == list(range(1, 25)), "no step is missing or doubled"

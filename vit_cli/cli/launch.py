@@ -18,7 +18,7 @@ from vit_cli.errors import Stopped, TrainingError, UsageError, VitError
 
 REPORTS = "VIT_REPORTS"
 """The variable that names the folder where launched processes say who they are and how they failed."""
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 SOON = 5.0
 """Seconds within which the launcher notices a process that died; one that it had to kill itself comes later."""
 
@@ -62,7 +62,8 @@ class Launch:
         Those that load their images get none: training saves before it stops.
         """
         os.environ[REPORTS] = str(self.folder)
-        before = {number: signal.signal(number, self.forward) for number in FORWARDED}
+        heard = [number for number in FORWARDED if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, self.forward) for number in heard}
         try:
             yield
         finally:

@@ -57,7 +57,7 @@ def run_processes(processes: int, arguments: Sequence[str], folder: Path) -> Map
         local_addr="localhost",
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
-        signals_to_handle="SIGHUP,SIGQUIT",
+        signals_to_handle="SIGQUIT",
     )
     os.environ.setdefault("OMP_NUM_THREADS", str(max(torch.get_num_threads() // processes, 1)))
     literal = [argument.replace("$", "$$") for argument in arguments]  # the launcher fills in ${local_rank}

@@ -14,7 +14,7 @@ import torch
 from vit_cli.device import describe_device
 from vit_cli.dist.world import World
 from vit_cli.errors import Stopped, TrainingError, UsageError, VitError
-from vit_cli.train.describe import describe_run, summarise
+from vit_cli.train.describe import describe_run, describe_space, summarise
 from vit_cli.train.folder import RunFolder
 from vit_cli.train.loop import run_loop
 from vit_cli.train.progress import Logged, Progress, Silence
@@ -58,6 +58,8 @@ def train(run: Run, state: TrainState, stop: StopFlag) -> Outcome:
     if run.world.is_first:
         run.folder.write_json("plan.json", run.plan.model_dump(mode="json"))
         run.folder.write_status("running", step=state.step, total_steps=run.plan.total_steps)
+        for text in describe_space(run):
+            run.progress.note(text)
     try:
         with stop.saving():
             if run.changes and state.step == 0:

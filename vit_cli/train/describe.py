@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 from vit_cli.data.summary import describe
@@ -42,3 +43,17 @@ def summarise(run: Run, state: TrainState) -> dict[str, Any]:
         "best_checkpoint": str(run.folder.best),
         "model": str(run.folder.model),
     }
+
+
+def describe_space(run: Run) -> list[str]:
+    """Say that the disk may not hold the run's checkpoints: those that are kept, the best, and one being written."""
+    weights = sum(weight.nbytes for weight in run.parameters)
+    averages = sum(average.nbytes for average in run.ema.state().values())
+    count = run.recipe.save.keep + 2
+    needed, free = count * (3 * weights + averages), shutil.disk_usage(run.folder.path).free  # 3: with two moments
+    if free > needed:
+        return []
+    return [
+        f"the disk has {free / 1e9:.1f} GB left, the checkpoints may need {needed / 1e9:.1f} GB: {count} of "
+        f"{needed / count / 1e9:.1f} GB (save.keep is {run.recipe.save.keep})"
+    ]

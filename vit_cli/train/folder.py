@@ -141,7 +141,7 @@ def make_folder(folder: RunFolder) -> None:
 
 def clear(folder: RunFolder) -> None:
     """Remove the weights and journals of an overwritten run, so that nothing of it is mistaken for the new one's."""
-    journals = ("metrics.csv", "steps.jsonl", "bad_images.jsonl", "train.log", "summary.json")
+    journals = ("metrics.csv", "steps.jsonl", "nonfinite.jsonl", "bad_images.jsonl", "train.log", "summary.json")
     weights = [*folder.checkpoints.glob("*.pt"), folder.model / CONFIG, folder.model / WEIGHTS]
     for old in [*weights, *(folder.path / name for name in journals)]:
         old.unlink(missing_ok=True)

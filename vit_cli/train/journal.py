@@ -6,11 +6,11 @@ import csv
 import json
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vit_cli.checkpoint.commit import commit
+from vit_cli.checkpoint.commit import commit, told
 from vit_cli.train.folder import RunFolder, append
 from vit_cli.train.progress import Row
 
@@ -87,6 +87,7 @@ class Journal:
     def __init__(self, folder: RunFolder, writes: bool = True) -> None:
         self.metrics = folder.path / "metrics.csv"
         self.steps = folder.path / "steps.jsonl"
+        self.nonfinite = folder.path / "nonfinite.jsonl"
         self.writes = writes
 
     def rewind(self, step: int, judged_step: int) -> None:
@@ -94,6 +95,7 @@ class Journal:
         if self.writes:
             keep_rows(self.metrics, judged_step)
             keep_steps(self.steps, step)
+            keep_steps(self.nonfinite, step)
 
     def last_row(self) -> dict[str, float]:
         """Give the newest row of metrics.csv; empty before the first."""
@@ -108,7 +110,7 @@ class Journal:
         if not self.writes:
             return
         is_new = not self.metrics.exists() or not self.metrics.stat().st_size
-        with self.metrics.open("a", newline="", encoding="utf-8") as file:
+        with told(self.metrics), self.metrics.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             if is_new:
                 writer.writerow(COLUMNS)
@@ -118,6 +120,11 @@ class Journal:
         """Append a line to steps.jsonl."""
         if self.writes:
             append(self.steps, json.dumps(facts))
+
+    def add_nonfinite(self, facts: Mapping[str, Any]) -> None:
+        """Append a line to nonfinite.jsonl: a step that changed nothing, with all that is needed to make it again."""
+        if self.writes:
+            append(self.nonfinite, json.dumps(facts))
 
 
 def keep_rows(path: Path, last_step: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from vit_cli.data.bad import Bad
 from vit_cli.data.loader import Batch
 from vit_cli.device import fetch
 from vit_cli.errors import TrainingError
-from vit_cli.train.folder import append
 from vit_cli.train.keep import beat
 from vit_cli.train.state import TrainState
 from vit_cli.train.step import StepResult
@@ -83,18 +81,17 @@ class Ear:
         state.skipped += 1
         state.skipped_in_a_row += 1
         facts = describe_step(run, said)
-        if run.world.is_first:
-            append(run.folder.path / "nonfinite.jsonl", json.dumps(facts))
+        run.journal.add_nonfinite(facts)
         losses = [part["loss"] for part in facts["ranks"]]
         where = [part["rank"] for part in facts["ranks"] if part["loss"] is None]
         what = (
             f"the loss is not finite on process {', '.join(map(str, where))}" if where else "the gradient is not finite"
         )
-        problem = f"{what} in step {said.step + 1} (losses {losses})"
+        problem = f"{what} in step {facts['step']} (losses {losses})"
         if state.skipped_in_a_row > run.recipe.train.max_nonfinite:
             raise TrainingError(
                 f"{problem}; the weights are as they were before it",
-                f"Its images are in {run.folder.path / 'nonfinite.jsonl'}. A lower optim.lr, train.clip_norm=1.0 or "
+                f"Its images are in {run.journal.nonfinite}. A lower optim.lr, train.clip_norm=1.0 or "
                 "train.precision=fp32 helps most; `vit resume RUN train.max_nonfinite=3` skips up to 3 such steps in a row.",
             )
         run.progress.note(f"{problem}; skipped, {state.skipped_in_a_row} in a row")
@@ -128,7 +125,7 @@ def describe_step(run: Run, said: Said) -> dict[str, Any]:
     share = run.plan.process_batch
     draws = [run.input.order.draws(said.step, rank * share, (rank + 1) * share) for rank in range(run.world.size)]
     return {
-        "step": said.step,
+        "step": said.step + 1,
         "seed": run.recipe.seed,
         "grad_norm": or_none(said.grad_norm.item()),
         "ranks": [

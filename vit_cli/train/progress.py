@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import NamedTuple, Protocol
+
+from vit_cli.errors import VitError
 
 
 class Row(NamedTuple):
@@ -72,21 +75,31 @@ class Silence:
 
 
 class Logged:
-    """Passes everything on to another watcher, and gives what is worth keeping to `write`, line by line."""
+    """Passes everything on to another watcher, and gives what is worth keeping to `write`, line by line.
+
+    Training outlives a terminal that is gone and a log that can't be written.
+    """
 
     def __init__(self, watcher: Progress, write: Callable[[str], None]) -> None:
         self.watcher = watcher
-        self.write = write
+        self.write_line = write
+
+    def write(self, line: str) -> None:
+        """Write a line if that is possible."""
+        with suppress(OSError, VitError):
+            self.write_line(line)
 
     def header(self, facts: Mapping[str, str]) -> None:
         """Log a line per fact."""
         for key, value in facts.items():
             self.write(f"{key}: {value}")
-        self.watcher.header(facts)
+        with suppress(OSError):
+            self.watcher.header(facts)
 
     def tick(self, tick: Tick) -> None:
         """Log nothing: steps.jsonl has it."""
-        self.watcher.tick(tick)
+        with suppress(OSError):
+            self.watcher.tick(tick)
 
     def row(self, row: Row) -> None:
         """Log the row."""
@@ -95,13 +108,16 @@ class Logged:
             f"train_loss {row.train_loss:.4f}, val_loss {row.val_loss:.4f}, top1 {row.top1:.2f}, top5 {row.top5:.2f}, "
             f"lr {row.lr:.3g}, {row.images_per_second:g} img/s, wait {row.wait:.0%}" + (", best" if row.best else "")
         )
-        self.watcher.row(row)
+        with suppress(OSError):
+            self.watcher.row(row)
 
     def note(self, text: str) -> None:
         """Log the line."""
         self.write(text)
-        self.watcher.note(text)
+        with suppress(OSError):
+            self.watcher.note(text)
 
     def end(self) -> None:
         """Leave the terminal as it was."""
-        self.watcher.end()
+        with suppress(OSError):
+            self.watcher.end()

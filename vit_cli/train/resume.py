@@ -42,13 +42,15 @@ def resume_run(folder: RunFolder, options: Options, progress: Progress, changes:
             if newest and newest.content["state"]["finished"]:
                 return None
             watcher = make_watcher(progress, folder, world)
-            for text in (*describe_former(former), *(newest.notes if newest else ())):
+            for text in (*describe_former(former), *describe_devices(folder, world), *(newest.notes if newest else ())):
                 watcher.note(text)
             state = TrainState()
             run = wire(recipe, folder, world, watcher, resumed=newest.content["about"] if newest else None)
             if newest:
                 check_unchanged(newest, run)
                 restore(run, state, newest.content)
+                watcher.note(f"going on from step {state.step}")
+                del newest  # it holds a copy of all weights and moments
             if world.is_first:
                 mark_latest(folder.path)
                 folder.write_text("resolved.yaml", to_yaml(recipe))
@@ -84,3 +86,14 @@ def check_unchanged(newest: Newest, run: Run) -> None:
 def describe_former(former: Owner | None) -> list[str]:
     """Say that the process that had the run before did not end in good order."""
     return [f"{former} left the run without a word; going on from its last checkpoint"] if former else []
+
+
+def describe_devices(folder: RunFolder, world: World) -> list[str]:
+    """Say that the run was on another number of processes."""
+    before = folder.read_json("plan.json").get("processes", world.size)
+    if before == world.size:
+        return []
+    return [
+        f"{before} -> {world.size} processes: the same images in the same order, with the same augmentation and mixing; "
+        "sums are rounded and dropout is drawn differently"
+    ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from vit_cli import __version__
 from vit_cli.dist.place import name_job, was_restarted
 from vit_cli.dist.world import World, joined
 from vit_cli.recipe.load import Loaded, to_yaml
@@ -37,7 +38,12 @@ def start_run(loaded: Loaded, options: Options, progress: Progress) -> Outcome |
         return resume_run(begun, options, progress)
     with StopFlag(options.seconds).listening() as stop, joined(options.devices) as world:
         stop.speaks = world.is_first
-        check_same(world, to_yaml(loaded.recipe), "another recipe than", "Start all of them with the same command.")
+        check_same(
+            world,
+            [__version__, to_yaml(loaded.recipe)],
+            "another recipe or version of vit than",
+            "Start all of them with the same command.",
+        )
         with new_folder(options.name or loaded.path.stem, options, world) as folder:
             run = wire(loaded.recipe, folder, world, make_watcher(progress, folder, world))
             if world.is_first:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from vit_cli.errors import Stopped, UsageError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 Item = TypeVar("Item")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -70,7 +70,8 @@ class StopFlag:
     @contextmanager
     def listening(self) -> Iterator[StopFlag]:
         """Listen to signals inside the block."""
-        before = {number: signal.signal(number, self.hear) for number in SIGNALS}
+        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup stays nohup
+        before = {number: signal.signal(number, self.hear) for number in heard}
         try:
             yield self
         finally:

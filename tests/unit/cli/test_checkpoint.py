@@ -53,7 +53,7 @@ def run(tmp_path: Path) -> Path:
 def shown(capsys: pytest.CaptureFixture[str], path: Path) -> dict[str, str]:
     show(path)
     lines = (line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    return {key: value for key, value in lines}
+    return dict(lines)
 
 
 def test_show_tells_what_a_checkpoint_holds(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
