@@ -24,7 +24,7 @@ def test_a_loss_that_is_nan_on_one_process_stops_all_before_the_update(shell: Sh
     assert "process 1" in ended.err
     assert saved_steps(shell.run) == [6]
     (fact,) = read_lines(shell.run / "nonfinite.jsonl")
-    assert (fact["step"], fact["seed"]) == (7, 0)
+    assert (fact["step"], fact["seed"]) == (8, 0)
     healthy, broken = fact["ranks"]
     assert healthy["loss"] > 0
     assert broken["loss"] is None
@@ -59,7 +59,7 @@ def test_so_many_steps_that_are_not_finite_are_skipped_and_one_more_ends_the_run
     settings = ["train.max_nonfinite=3", "save.every=1 steps", "save.keep=30"]
     assert shell.train(*settings, processes=2, fault="nan_loss@step=7,rank=1,count=3").code == 0
     facts = read_lines(shell.run / "nonfinite.jsonl")
-    assert [fact["step"] for fact in facts] == [7, 8, 9]
+    assert [fact["step"] for fact in facts] == [8, 9, 10]
     drawn = {index for fact in facts for part in fact["ranks"] for index in part["indices"]}
     assert len(drawn) > 16, "skipped steps use up their images"
     assert len({learned(shell.run, step) for step in (7, 8, 9, 10)}) == 1, "nothing that was learned changes"
@@ -69,7 +69,7 @@ def test_so_many_steps_that_are_not_finite_are_skipped_and_one_more_ends_the_run
 
     ended = shell.train(*settings, "--overwrite", processes=2, fault="nan_loss@step=7,rank=1,count=4")
     assert ended.code == 5, ended.err
-    assert [fact["step"] for fact in read_lines(shell.run / "nonfinite.jsonl")] == [7, 8, 9, 10]
+    assert [fact["step"] for fact in read_lines(shell.run / "nonfinite.jsonl")] == [8, 9, 10, 11]
 
 
 @pytest.mark.case("N6")

@@ -87,7 +87,7 @@ class Ear:
         what = (
             f"the loss is not finite on process {', '.join(map(str, where))}" if where else "the gradient is not finite"
         )
-        problem = f"{what} in step {facts['step']} (losses {losses})"
+        problem = f"{what} in step {said.step + 1} (losses {losses})"
         if state.skipped_in_a_row > run.recipe.train.max_nonfinite:
             raise TrainingError(
                 f"{problem}; the weights are as they were before it",

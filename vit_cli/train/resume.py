@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from vit_cli.data.fingerprint import differences as data_differences
-from vit_cli.dist.world import joined
+from vit_cli.dist.world import World, joined
 from vit_cli.errors import CheckpointError, DataError
 from vit_cli.recipe.difference import compare_recipes, is_place, may_change
 from vit_cli.recipe.load import load_recipe, to_yaml

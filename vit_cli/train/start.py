@@ -38,12 +38,8 @@ def start_run(loaded: Loaded, options: Options, progress: Progress) -> Outcome |
         return resume_run(begun, options, progress)
     with StopFlag(options.seconds).listening() as stop, joined(options.devices) as world:
         stop.speaks = world.is_first
-        check_same(
-            world,
-            [__version__, to_yaml(loaded.recipe)],
-            "another recipe or version of vit than",
-            "Start all of them with the same command.",
-        )
+        what = [__version__, to_yaml(loaded.recipe)]
+        check_same(world, what, "another recipe or vit than", "Start all of them with the same command.")
         with new_folder(options.name or loaded.path.stem, options, world) as folder:
             run = wire(loaded.recipe, folder, world, make_watcher(progress, folder, world))
             if world.is_first:
