@@ -26,6 +26,7 @@ from vit_cli.augment.crops import RandomResizedCrop
 from vit_cli.augment.preprocess import Preprocess, build_eval_transform
 from vit_cli.augment.transforms import build_train_transform
 from vit_cli.data.decode import BadImage, decode
+from vit_cli.data.folder import Folder
 from vit_cli.data.loader import EvalBatches, TrainBatches
 from vit_cli.data.order import Order
 from vit_cli.data.samples import Samples
@@ -269,6 +270,19 @@ def test_a_forbidden_file_is_not_waited_for() -> None:
     samples = Shaky(Synthetic(images=20, size=8).open(), failures=1000, number=errno.EACCES)
     assert sorted(batches(samples)) == [(), ("unreadable: Permission denied",)]
     assert samples.asked == 1
+
+
+@pytest.mark.case("I14")
+def test_a_file_larger_than_any_picture_is_not_read(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_bytes(encode(SMOOTH))
+    with (tmp_path / "cat/0.png").open("r+b") as file:
+        file.truncate(10 * 2**30)  # takes no space
+    samples = Folder(root=tmp_path).open()
+    with pytest.raises(OSError, match="File too large"):
+        samples.read(0)
+    assert samples.read(1) == encode(SMOOTH)
 
 
 @pytest.mark.case("I20")

@@ -127,6 +127,14 @@ def test_bf16_weights_are_evaluated_like_the_float32_ones_they_were_rounded_from
     assert narrow["loss"] == wide["loss"]
 
 
+@pytest.mark.case("K3", "K8")
+def test_whole_numbers_in_place_of_weights_are_refused_by_name(vit: Run, run: Path) -> None:
+    weights = load_file(run / "model" / WEIGHTS)
+    weights["norm.weight"] = weights["norm.weight"].long()
+    save_file(weights, run / "model" / WEIGHTS)
+    refused(vit("eval", run / "model"), "norm.weight: torch.int64 in the file, torch.float32 in the model")
+
+
 @pytest.mark.case("K8")
 def test_weights_of_another_size_are_stretched_or_refused(vit: Run, run: Path) -> None:
     stretched = vit("eval", run, "--res", 64)
