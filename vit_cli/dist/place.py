@@ -49,6 +49,11 @@ def was_restarted() -> bool:
     return any(count.isdecimal() and int(count) > 0 for count in counts)
 
 
+def passes_signals_on() -> bool:
+    """Tell whether the launcher sends on to this process what it hears: where all are told to stop, it hears it twice."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def name_job() -> str | None:
     """Give what stays the same when a launcher starts its processes anew, if there is one."""
     return os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")

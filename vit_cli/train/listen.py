@@ -82,12 +82,11 @@ class Ear:
         state.skipped_in_a_row += 1
         facts = describe_step(run, said)
         run.journal.add_nonfinite(facts)
-        losses = [part["loss"] for part in facts["ranks"]]
         where = [part["rank"] for part in facts["ranks"] if part["loss"] is None]
         what = (
             f"the loss is not finite on process {', '.join(map(str, where))}" if where else "the gradient is not finite"
         )
-        problem = f"{what} in step {said.step + 1} (losses {losses})"
+        problem = f"{what} in step {said.step + 1}"
         if state.skipped_in_a_row > run.recipe.train.max_nonfinite:
             raise TrainingError(
                 f"{problem}; the weights are as they were before it",

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
+from vit_cli.dist.place import passes_signals_on
 from vit_cli.errors import Stopped, UsageError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 Item = TypeVar("Item")
+ECHO_SECONDS = 1.0
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -29,6 +31,7 @@ class StopFlag:
         self.speaks = speaks
         self.reason = ""
         self.was_signalled = False
+        self.heard_at = 0.0
         self.exit_code = 143
         self.deadline = None if seconds is None else time.monotonic() + seconds
 
@@ -41,15 +44,21 @@ class StopFlag:
 
     def hear(self, number: int, _frame: FrameType | None) -> None:
         """Note a signal; a second one ends the program at once, with the last checkpoint intact."""
+        if self.was_signalled and self.is_echo():
+            return
         if self.was_signalled:
             raise Stopped("stopped at once by a second signal", "The last checkpoint is intact.", self.exit_code)
-        self.was_signalled = True
+        self.was_signalled, self.heard_at = True, time.monotonic()
         self.reason = f"stopped by {signal.Signals(number).name}"
         self.exit_code = 130 if number == signal.SIGINT else 143
         if not self.saves:
             raise Stopped(f"{self.reason} before the first step", exit_code=self.exit_code)
         if self.speaks:
             os.write(sys.stderr.fileno(), b"\nsaving after this step, then stopping; once more to stop at once\n")
+
+    def is_echo(self) -> bool:
+        """Tell whether a signal that comes now is the first one again, passed on by a launcher that got it too."""
+        return passes_signals_on() and time.monotonic() - self.heard_at < ECHO_SECONDS
 
     @contextmanager
     def saving(self) -> Iterator[None]:

@@ -117,3 +117,17 @@ def test_a_signal_breaks_off_what_is_gone_through_but_the_end_of_the_time_does_n
 def test_processes_that_must_keep_step_break_off_together() -> None:
     answers = iter([False, False, True])
     assert list(StopFlag().until_signalled(range(10), lambda _own: next(answers))) == [0, 1]
+
+
+def test_a_signal_that_a_launcher_passes_on_is_the_same_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job")
+    with StopFlag().listening() as stop, stop.saving():
+        signal.raise_signal(signal.SIGTERM)
+        now[0] += 0.5
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.is_set
+        now[0] += 1.0
+        with pytest.raises(Stopped, match="second signal"):
+            signal.raise_signal(signal.SIGTERM)
