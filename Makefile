@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: help run test faults check format unit bench clean
+.PHONY: help run test faults storm check format unit bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,11 @@ test: $(VENV)/.dev ## run all tests that need no GPU
 
 faults: $(VENV)/.dev ## inject every fault of docs/reliability.md
 	$(PYTEST) tests -m case
+
+RUNS ?= 50
+
+storm: $(VENV)/.run ## kill training runs at random moments and compare their ends; RUNS=50
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/storm.py --runs $(RUNS)
 
 check: $(VENV)/.dev ## format, lint, types, architecture, unit tests; under a minute
 	$(BIN)/ruff format --check --quiet .

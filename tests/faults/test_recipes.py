@@ -227,6 +227,8 @@ def test_a_link_to_an_empty_folder_is_a_place_like_any_other(vit: Run, recipe: P
         (("--out", "x" * 300), "too long"),
         (("--out", "a/" * 2500 + "run"), "too long"),
         (("--out", ""), "--out is empty"),
+        (("--out", "a\x1b[31mb"), "can't be shown"),
+        (("--out", "not utf-8 \udcff"), "can't be shown"),
         (("--name", "../escaped"), "can't be part of a folder's name"),
         (("--name", ".."), "can't be part of a folder's name"),
         (("--name", "/tmp/elsewhere"), "can't be part of a folder's name"),

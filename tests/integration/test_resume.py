@@ -126,3 +126,17 @@ def test_mixed_batches_in_micro_batches_equal_the_big_batch(vit: Run, recipe: Pa
     one, two = final(tmp_path / "big"), final(tmp_path / "small")
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-6)
+
+
+def test_a_finished_run_that_was_killed_before_its_report_gets_it_and_trains_no_more(
+    vit: Run, recipe: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert vit("train", recipe, "--out", run, "-q").code == 0
+    before = (final(run), rows(run))
+    for name in ("report.html", "README.md", "summary.json"):
+        (run / name).unlink()
+    assert vit("resume", run, "-q").code == 0
+    assert all((run / name).is_file() for name in ("report.html", "README.md", "summary.json"))
+    assert same(final(run), before[0])
+    assert rows(run) == before[1]

@@ -38,8 +38,8 @@ def write_report(folder: RunFolder, evaluation: Evaluation | None = None, pictur
     if evaluation and evaluation.answers and picture and record.class_names:
         draw_answers(folder.path / "samples", evaluation.answers, record.class_names, picture)
     folder.write_text("README.md", write_card(record, evaluation))
-    folder.write_text("report.html", write_page(record, evaluation, pairs))
-    return folder.path / "report.html"
+    folder.write_text(folder.report.name, write_page(record, evaluation, pairs))
+    return folder.report
 
 
 def write_train_batch(folder: RunFolder, images: Tensor, captions: Sequence[str]) -> None:

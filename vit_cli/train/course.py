@@ -64,7 +64,8 @@ def train(run: Run, state: TrainState, stop: StopFlag) -> Outcome:
         with stop.saving():
             if run.changes and state.step == 0:
                 report_start(run, stop)
-            run_loop(run, state, stop)
+            if not state.finished:
+                run_loop(run, state, stop)
             run.writer.wait()
     finally:
         run.progress.end()

@@ -52,6 +52,10 @@ class RunFolder:
     def resolved(self) -> Path:
         return self.path / "resolved.yaml"
 
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
     def write_log(self, text: str) -> None:
         """Append a line with the time to train.log."""
         append(self.log, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
@@ -141,7 +145,7 @@ def make_folder(folder: RunFolder) -> None:
 
 def clear(folder: RunFolder) -> None:
     """Remove the weights and journals of an overwritten run, so that nothing of it is mistaken for the new one's."""
-    journals = ("metrics.csv", "steps.jsonl", "nonfinite.jsonl", "bad_images.jsonl", "train.log", "summary.json")
+    journals = ("metrics.csv", "steps.jsonl", "nonfinite.jsonl", "bad_images.jsonl", "train.log", "summary.json", "report.html")
     weights = [*folder.checkpoints.glob("*.pt"), folder.model / CONFIG, folder.model / WEIGHTS]
     for old in [*weights, *(folder.path / name for name in journals)]:
         old.unlink(missing_ok=True)

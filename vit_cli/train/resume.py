@@ -22,7 +22,7 @@ from vit_cli.train.wire import Run, wire
 
 
 def resume_run(folder: RunFolder, options: Options, progress: Progress, changes: Sequence[str] = ()) -> Outcome | None:
-    """Go on with a run exactly where its newest checkpoint stands; None if it is finished already.
+    """Go on with a run exactly where its newest checkpoint stands; None if it is finished and has its report already.
 
     `changes` may touch what does not change the result. Raises CheckpointError, with the differences, for a recipe that
     is not the run's, DataError for data that is not.
@@ -39,7 +39,7 @@ def resume_run(folder: RunFolder, options: Options, progress: Progress, changes:
                 f"another recipe or newest checkpoint in {folder.path} than",
                 "The run folder must lie on a file system that all machines share.",
             )
-            if newest and newest.content["state"]["finished"]:
+            if newest and newest.content["state"]["finished"] and folder.report.is_file():
                 return None
             watcher = make_watcher(progress, folder, world)
             for text in (*describe_former(former), *describe_devices(folder, world), *(newest.notes if newest else ())):
