@@ -295,7 +295,7 @@ def test_a_loss_that_is_not_finite(vit: Run, recipe: Path, tmp_path: Path) -> No
         tmp_path / "run",
         "-q",
     )
-    fails_with(result, 5, "not finite at step")
+    fails_with(result, 5, "the loss is not finite on process 0 in step")
     for path in (tmp_path / "run/checkpoints").glob("step-*.pt"):
         weights = torch.load(path, weights_only=True)["model"]
         assert all(tensor.isfinite().all() for tensor in weights.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -13,7 +14,7 @@ import vit_cli
 from vit_cli.cli import checkpoint, env, evaluate, finetune, predict, recipe, resume, train
 from vit_cli.cli.console import show_error, show_result
 from vit_cli.cli.launch import end_at_once, hand_over, kill_children
-from vit_cli.errors import VitError
+from vit_cli.errors import UsageError, VitError
 
 TRAIN, USE, RECIPES = "Train", "Use", "Recipes and machine"
 
@@ -79,6 +80,10 @@ def run_app() -> None:
     except VitError as error:
         fail(error)
     except Exception as error:  # noqa: BLE001
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            fail(
+                UsageError(f"a path is too long: {str(error.filename)[:60]}...", "File systems allow 255 bytes a name.")
+            )
         problem = f"this is a bug in vit: {type(error).__name__}: {error}"
         fail(VitError(problem, "The same command with --debug shows where; please report it."))
 

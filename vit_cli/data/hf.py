@@ -89,7 +89,7 @@ class HuggingFaceSamples:
         """Give an encoded picture; one that is missing is empty."""
         value = self.column[index].as_py()
         if isinstance(value, dict):
-            if value["bytes"] is None and value["path"]:
+            if value["bytes"] is None and value["path"] and Path(value["path"]).is_file():
                 return Path(value["path"]).read_bytes()
             value = value["bytes"]
         return value or b""

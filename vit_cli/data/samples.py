@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from array import array
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_cli.errors import DataError
+
+MAX_BYTES = 256 * 2**20
+"""No picture that is small enough to be decoded has a file that large."""
 
 Content = bytes | NDArray[np.uint8]
 """An encoded picture, or its pixels: (h, w) grey or (h, w, 3) RGB."""
@@ -75,8 +79,10 @@ class Files:
         return os.path.join(self.root, self.names[index])  # noqa: PTH118 - pathlib knows no paths of bytes
 
     def read(self, index: int) -> bytes:
-        """Give a file as it is."""
+        """Give a file as it is. Raises OSError if it can't be read or is larger than any picture."""
         with open(self.path(index), "rb") as file:  # noqa: PTH123
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
             return file.read()
 
     def name(self, index: int) -> str:

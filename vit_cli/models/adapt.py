@@ -56,6 +56,11 @@ def load_weights(model: Classifier, weights: Mapping[str, Tensor]) -> None:
             for name in own.keys() & weights.keys()
             if own[name].shape != weights[name].shape
         ),
+        *(
+            f"{name}: {weights[name].dtype} in the file, {own[name].dtype} in the model"
+            for name in own.keys() & weights.keys()
+            if own[name].is_floating_point() != weights[name].is_floating_point()
+        ),
     ]
     if problems:
         listed = "\n  ".join(sorted(problems)[:8])

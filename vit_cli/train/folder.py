@@ -57,8 +57,9 @@ class RunFolder:
         return self.path / "report.html"
 
     def write_log(self, text: str) -> None:
-        """Append a line with the time to train.log."""
-        append(self.log, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
+        """Append a line with the time to train.log; what would command a terminal is written as its code."""
+        plain = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+        append(self.log, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {plain}")
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the folder, whole or not at all."""
@@ -85,10 +86,13 @@ def choose_folder(name: str, out: Path | None, overwrite: bool) -> Path:
 
     Raises UsageError if the place is taken, or `name` is no plain name of a folder.
     """
-    if name in ("", "..") or Path(name).name != name or len(os.fsencode(name)) > LONGEST_NAME:
+    is_plain = name not in ("", "..") and Path(name).name == name and name.isprintable()
+    if not is_plain or len(os.fsencode(name)) > LONGEST_NAME:
         raise UsageError(
             f"--name {name} can't be part of a folder's name", "Write a plain name; --out names a place elsewhere."
         )
+    if out is not None and not str(out).isprintable():
+        raise UsageError(f"--out {out} holds characters that can't be shown", "Name another folder.")
     if out is None:
         out = RUNS / f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}"
         while out.exists():
@@ -133,8 +137,11 @@ def append(path: Path, line: str) -> None:
 def make_folder(folder: RunFolder) -> None:
     """Make the folder and point `runs/latest` to it; of a run that it overwrites, remove what `clear` names, no more.
 
-    Raises UsageError if it can't be written.
+    Raises UsageError if it can't be written, or would be elsewhere: nothing is removed where a link leads.
     """
+    for place in (folder.checkpoints, folder.model):
+        if place.is_symlink():
+            raise UsageError(f"{place} is a link to a folder elsewhere", "Remove the link, or name another --out.")
     try:
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
         mark_latest(folder.path)
@@ -145,7 +152,15 @@ def make_folder(folder: RunFolder) -> None:
 
 def clear(folder: RunFolder) -> None:
     """Remove the weights and journals of an overwritten run, so that nothing of it is mistaken for the new one's."""
-    journals = ("metrics.csv", "steps.jsonl", "nonfinite.jsonl", "bad_images.jsonl", "train.log", "summary.json", "report.html")
+    journals = (
+        "metrics.csv",
+        "steps.jsonl",
+        "nonfinite.jsonl",
+        "bad_images.jsonl",
+        "train.log",
+        "summary.json",
+        "report.html",
+    )
     weights = [*folder.checkpoints.glob("*.pt"), folder.model / CONFIG, folder.model / WEIGHTS]
     for old in [*weights, *(folder.path / name for name in journals)]:
         old.unlink(missing_ok=True)

@@ -29,6 +29,7 @@ def report_pid(number: int) -> int:
 
 def die(number: int) -> int:
     if number == 1:
+        time.sleep(0.5)  # let the batch before it leave
         os.kill(os.getpid(), signal.SIGKILL)
     return number
 
