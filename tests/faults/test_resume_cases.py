@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.faults.conftest import ORDERED, RECIPE, Result, Shell, result_of, saved_steps
+from tests.faults.conftest import ORDERED, RECIPE, Result, Shell, result_of, saved_steps, stamps
 from tests.integration.conftest import Run
 from vit_cli.checkpoint.file import read_checkpoint
 
@@ -38,11 +38,11 @@ def test_a_run_stopped_at_the_end_of_an_epoch_and_of_the_run_ends_equal(shell: S
     assert saved_steps(shell.run)[-1] == 24
     assert shell.resume().code == 0
     assert result_of(shell.run) == whole()
-    last = (shell.run / "checkpoints/step-000024.pt").stat()
+    before = stamps(shell.run)
     ended = shell("resume", shell.run)
     assert ended.code == 0
     assert "is finished" in ended.out
-    assert (shell.run / "checkpoints/step-000024.pt").stat() == last, "nothing was trained again"
+    assert stamps(shell.run) == before, "nothing was trained again"
 
 
 @pytest.mark.slow
@@ -87,12 +87,12 @@ def test_other_numbers_of_processes_see_the_same_images_mixed_in_the_same_way(sh
 @pytest.mark.case("R20")
 def test_processes_that_the_batch_does_not_divide_among_are_refused(shell: Shell) -> None:
     assert shell.train("--time", "0s").code == 143
-    before = [(path.name, path.stat()) for path in sorted(shell.run.glob("checkpoints/*.pt"))]
+    before = stamps(shell.run)
     ended = shell.resume(processes=3)
     assert ended.code == 2, ended.err
     assert "a global batch of 8 can't be divided among 3 processes" in ended.err
     assert "nearest are 6 and 9" in ended.err
-    assert [(path.name, path.stat()) for path in sorted(shell.run.glob("checkpoints/*.pt"))] == before
+    assert stamps(shell.run) == before
 
 
 @pytest.fixture

@@ -137,6 +137,8 @@ def meet(place: Place, device: torch.device) -> Watch:
     seconds = float(os.environ.get("VIT_JOIN_SECONDS", "300"))
     try:
         store, _, _ = next(dist.rendezvous("env://", place.rank, place.size, timeout=timedelta(seconds=seconds)))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = dist.PrefixStore(f"attempt_{attempt}", store)  # torchrun's store outlives a group that it restarts
         watch = Watch(store.clone(), place.rank, place.size)
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",

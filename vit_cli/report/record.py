@@ -80,9 +80,10 @@ def read_metrics(path: Path) -> list[Numbers]:
 
 
 def read_steps(path: Path) -> list[Numbers]:
-    """Read steps.jsonl in order of the steps; a last line cut short by a crash is left out."""
+    """Read steps.jsonl in order of the steps, without numbers that were not finite and a last line cut short by a crash."""
     rows = readable(json.loads, read_text(path).splitlines())
-    return sorted(rows, key=lambda row: row["step"])
+    finite = ({key: value for key, value in row.items() if value is not None} for row in rows)
+    return sorted(finite, key=lambda row: row["step"])
 
 
 def readable(read: Callable[[Any], Item], lines: Any) -> Iterator[Item]:

@@ -12,7 +12,7 @@ import torch
 
 from vit_cli.checkpoint.commit import point
 from vit_cli.checkpoint.file import read_checkpoint, write_checkpoint
-from vit_cli.checkpoint.model import write_model
+from vit_cli.checkpoint.model import check_weights, write_model
 from vit_cli.dist.shard import copy_whole, part_all, part_moments
 from vit_cli.errors import CheckpointError, TrainingError
 from vit_cli.models.adapt import load_weights
@@ -114,6 +114,8 @@ def read_newest(folder: RunFolder) -> Newest | None:
     for path in (paths := committed(folder)):
         try:
             content = read_checkpoint(path)
+            for part in ("model", "ema"):
+                check_weights(content[part], path)
         except CheckpointError as error:
             notes.append(f"{error.problem}; going on from the checkpoint before it")
             continue

@@ -22,7 +22,7 @@ def run_loop(run: Run, state: TrainState, stop: StopFlag) -> None:
     rehearse(run)
     clock.restart()
     for batch in clock.waiting(run.input.batches(state.step)):
-        ear.note(batch, take_step(run, batch, state.step, claims=(stop.is_set, bool(batch.bad))))
+        ear.note(batch, take_step(run, batch, state.step, stop))
         state.step += 1
         clock.count(plan.batch_size)
         steps_left = plan.total_steps - state.step

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from vit_cli.data.fingerprint import differences as data_differences
 from vit_cli.dist.world import World, joined
 from vit_cli.errors import CheckpointError, DataError
-from vit_cli.recipe.difference import compare_recipes, is_place, may_change
+from vit_cli.recipe.difference import Difference, compare_recipes, is_place, may_change
 from vit_cli.recipe.load import load_recipe, to_yaml
 from vit_cli.train.course import Options, Outcome, check_same, make_watcher, reported, train
 from vit_cli.train.environment import check_versions
@@ -47,7 +47,8 @@ def resume_run(folder: RunFolder, options: Options, progress: Progress, changes:
             state = TrainState()
             run = wire(recipe, folder, world, watcher, resumed=newest.content["about"] if newest else None)
             if newest:
-                check_unchanged(newest, run)
+                for difference in check_unchanged(newest, run):
+                    watcher.note(f"changed: {difference}")
                 restore(run, state, newest.content)
                 watcher.note(f"going on from step {state.step}")
                 del newest  # it holds a copy of all weights and moments
@@ -58,8 +59,11 @@ def resume_run(folder: RunFolder, options: Options, progress: Progress, changes:
                 return train(run, state, stop)
 
 
-def check_unchanged(newest: Newest, run: Run) -> None:
-    """Raise CheckpointError or DataError, with the differences, if recipe or data are not those of the checkpoint."""
+def check_unchanged(newest: Newest, run: Run) -> list[Difference]:
+    """Give what is different in the recipe since the checkpoint, if all of it may be.
+
+    Raises CheckpointError, with the differences, for what may not, DataError for other data.
+    """
     about = newest.content["about"]
     data = [
         f"{side}: {difference}"
@@ -71,16 +75,14 @@ def check_unchanged(newest: Newest, run: Run) -> None:
             "the data is not that of the run any more:\n  " + "\n  ".join(data),
             "An exact resume needs the same images. To train these weights on other data: vit finetune.",
         )
-    changed = [
-        difference
-        for difference in compare_recipes(about["recipe"], run.recipe)
-        if not (may_change(difference.key) or is_place(difference.key))
-    ]
-    if changed:
+    changed = compare_recipes(about["recipe"], run.recipe)
+    refused = [one for one in changed if not (may_change(one.key) or is_place(one.key))]
+    if refused:
         raise CheckpointError(
-            f"{newest.path} was made with another recipe:\n  " + "\n  ".join(map(str, changed)),
+            f"{newest.path} was made with another recipe:\n  " + "\n  ".join(map(str, refused)),
             "Only what does not change the result may change. To train these weights with another recipe: vit finetune.",
         )
+    return changed
 
 
 def describe_former(former: Owner | None) -> list[str]:

@@ -81,7 +81,7 @@ def try_run(loaded: Loaded, options: Options, progress: Progress) -> dict[str, A
             watcher.note(change)
         batch = run.input.first_batch()
         begin = time.monotonic()
-        loss = take_step(run, batch, 0).loss.item()
+        loss = take_step(run, batch, 0, StopFlag()).loss.item()
         seconds = time.monotonic() - begin
         memory = run.memory_gib()
         watcher.note(f"one step: {seconds:.2f} s, loss {loss:.4f}, peak memory {memory:.2f} GiB")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from vit_cli.data.loader import Batch
 from vit_cli.device import autocast, seed_all, send
 from vit_cli.dist.shard import update, whole
 from vit_cli.optim.groups import set_lr
+from vit_cli.train.stop import StopFlag
 
 if TYPE_CHECKING:
     from vit_cli.train.wire import Run
@@ -22,7 +22,7 @@ class StepResult(NamedTuple):
 
     `loss` () is the mean over this process's share of the batch, `grad_norm` () that of the whole batch's gradient.
     `flags` are equal on all processes: the first is 1 if a loss or the gradient was not finite anywhere, and so nothing
-    was updated; the others are the largest of each claim.
+    was updated; the second that a process was asked to stop, the third that one met a broken image.
     """
 
     loss: Tensor
@@ -30,11 +30,10 @@ class StepResult(NamedTuple):
     flags: Tensor
 
 
-def take_step(run: Run, batch: Batch, step: int, claims: Sequence[bool] = ()) -> StepResult:
+def take_step(run: Run, batch: Batch, step: int, stop: StopFlag) -> StepResult:
     """Make update number `step` (from 0) from this process's part of a global batch, in micro batches."""
     plan, world = run.plan, run.world
     batch = batch.to(world.device)
-    told = send(claims, world.device)
     total = torch.zeros((), device=world.device)
     starts = range(0, plan.process_batch, plan.micro_batch)
     for number, start in enumerate(starts):
@@ -51,6 +50,7 @@ def take_step(run: Run, batch: Batch, step: int, claims: Sequence[bool] = ()) ->
         total += loss.detach()
     total += whole(run.penalty())
     grad_norm = whole(run.clip(run.parameters))
+    told = send((stop.is_set, bool(batch.bad)), world.device)  # as late as can be, for this step to be the last
     is_bad = ~(total.isfinite() & grad_norm.isfinite())
     flags = world.max(torch.cat([is_bad.float().reshape(1), told]))
     set_lr(run.optimizer, plan.lr_at(step))
