@@ -47,16 +47,21 @@ def resume_run(folder: RunFolder, options: Options, progress: Progress, changes:
             state = TrainState()
             run = wire(recipe, folder, world, watcher, resumed=newest.content["about"] if newest else None)
             if newest:
-                for difference in check_unchanged(newest, run):
-                    watcher.note(f"changed: {difference}")
-                restore(run, state, newest.content)
-                watcher.note(f"going on from step {state.step}")
-                del newest  # it holds a copy of all weights and moments
+                take_up(newest, run, state)
+            del newest  # it holds a copy of all weights and moments
             if world.is_first:
                 mark_latest(folder.path)
                 folder.write_text("resolved.yaml", to_yaml(recipe))
             with reported(run, state, options.end):
                 return train(run, state, stop)
+
+
+def take_up(newest: Newest, run: Run, state: TrainState) -> None:
+    """Bring a run to where its checkpoint stands, and say so."""
+    for difference in check_unchanged(newest, run):
+        run.progress.note(f"changed: {difference}")
+    restore(run, state, newest.content)
+    run.progress.note(f"going on from step {state.step}")
 
 
 def check_unchanged(newest: Newest, run: Run) -> list[Difference]:
