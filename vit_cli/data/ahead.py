@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from vit_cli.data.decode import one_line
 from vit_cli.errors import DataError
@@ -42,9 +43,29 @@ class Made(Dataset[Any]):
 
     def __getitem__(self, number: int) -> Any:
         try:
-            return self.make(number)
+            batch = self.make(number)
+            share(batch)
         except DataError as error:
             return error
+        return batch
+
+
+def share(batch: Any) -> None:
+    """Bring a worker's tensors into the memory that it shares with the main process; DataError if there is too little.
+
+    The queue would do it too, but in a thread whose errors lose the batch and leave the main process waiting for it.
+    """
+    if get_worker_info() is None:
+        return
+    try:
+        for value in getattr(batch, "__dict__", {}).values():
+            if isinstance(value, Tensor):
+                value.share_memory_()
+    except RuntimeError as error:
+        raise DataError(
+            f"there is too little shared memory for the batches that are made ahead: {one_line(error)}",
+            "give the container more (--shm-size), or set data.workers=0",
+        ) from error
 
 
 def make_batches(
