@@ -31,7 +31,7 @@ test: $(VENV)/.dev ## run all tests that need no GPU
 	$(PYTEST) tests -m "not fault"
 
 faults: $(VENV)/.dev ## inject every fault of docs/reliability.md
-	$(PYTEST) tests -m case
+	$(PYTEST) tests -m case --junitxml=.pytest_cache/faults.xml
 
 RUNS ?= 50
 

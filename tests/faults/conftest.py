@@ -89,6 +89,10 @@ def stamps(run: Path) -> list[tuple[str, int, int]]:
     return [(path.name, status.st_ino, status.st_mtime_ns) for path, status in found]
 
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as for a shell's job in the background, and for its children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Shell:
     """Starts commands in one folder, waits for them with a limit, and ends what they leave behind."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,9 +48,11 @@ def told(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as error:
         cause = error.__context__  # torch hides the disk's own words here
         reason = cause if isinstance(cause, OSError) else error
+        is_limit = isinstance(reason, OSError) and reason.errno in (errno.EMFILE, errno.ENFILE)
+        asked = "Raise the limit with `ulimit -n 4096`." if is_limit else "Is the disk full or read-only?"
         raise TrainingError(
             f"{path} can't be written: {str(reason).partition(chr(10))[0]}",
-            "Is the disk full or read-only? What was saved before is intact; `vit resume` goes on from there.",
+            f"{asked} What was saved before is intact; `vit resume` goes on from there.",
         ) from error
 
 

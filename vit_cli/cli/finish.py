@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,11 +51,14 @@ def run_and_finish(
 
 
 def end_now(error: VitError) -> None:
-    """Show an error and end this process at once, from any thread."""
-    shown, code = hand_over(error)
-    if shown:
-        show_error(shown)
-    end_at_once(code)
+    """Show an error and end this process at once, from any thread and amid anything."""
+    try:
+        shown, code = hand_over(error)
+        if shown:
+            show_error(shown)
+        end_at_once(code)
+    finally:
+        os._exit(error.exit_code)  # not even the message could be shown
 
 
 def finish(outcome: Outcome, *, json: bool, quiet: bool) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 import traceback
+from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
@@ -94,5 +95,6 @@ def fail(error: VitError) -> NoReturn:
         traceback.print_exc()
     shown, code = hand_over(error)
     if shown:
-        show_error(shown)
+        with suppress(OSError):  # nobody may be there to read it; the exit code tells
+            show_error(shown)
     sys.exit(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -147,9 +148,14 @@ def as_it_is(batch: Any) -> Any:
 def outlast_signals(_worker: int) -> None:
     """Leave signals, which often reach all processes of a job, to the main process: it finishes its step and saves.
 
-    After SIGTERM a worker still ends by itself some time later, in case the main process can't see to it.
+    After SIGTERM a worker still ends by itself some time later, in case the main process can't see to it. One whose main
+    process was killed ends without a word.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    show = sys.excepthook
+    sys.excepthook = lambda kind, error, trace: (
+        None if issubclass(kind, ConnectionError | EOFError) else show(kind, error, trace)
+    )
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS))

@@ -39,22 +39,27 @@ def save(run: Run, state: TrainState) -> None:
     }
     copied = copy_whole(content, keeps=run.world.is_first)
     if run.world.is_first:
-        is_best = state.best is not None and state.best_step == state.step
-        run.writer.submit(partial(commit_all, run.folder, copied, state.step, is_best, run.recipe.save.keep))
+        run.writer.submit(partial(commit_all, run.folder, copied, run.recipe.save.keep))
 
 
-def commit_all(folder: RunFolder, content: dict[str, Any], step: int, is_best: bool, keep: int) -> None:
-    """Commit a checkpoint, export the best weights, point `best.pt` and `last.pt`, and remove what is too old.
-
-    A process killed at any point of it leaves the checkpoint whole or not there; the rest follows with the next one.
-    """
-    path = folder.checkpoints / f"step-{step:06d}.pt"
+def commit_all(folder: RunFolder, content: dict[str, Any], keep: int) -> None:
+    """Commit a checkpoint, publish it, and remove what is too old."""
+    path = folder.checkpoints / f"step-{content['state']['step']:06d}.pt"
     write_checkpoint(path, content)
-    if is_best:
+    publish(folder, path, content)
+    purge(folder, keep)
+
+
+def publish(folder: RunFolder, path: Path, content: dict[str, Any]) -> None:
+    """Export the weights of a committed checkpoint if they are the best, and point `best.pt` and `last.pt` to it.
+
+    A process killed before the end of it leaves the checkpoint whole; who goes on from there publishes it again.
+    """
+    state = content["state"]
+    if state["best"] is not None and state["best_step"] == state["step"]:
         write_model(folder.model, content["model"] | content["ema"], content["about"])
         point(folder.best, path)
     point(folder.last, path)
-    purge(folder, keep)
 
 
 def check_finite(run: Run, state: TrainState) -> None:

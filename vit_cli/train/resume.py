@@ -13,7 +13,7 @@ from vit_cli.recipe.load import load_recipe, to_yaml
 from vit_cli.train.course import Options, Outcome, check_same, make_watcher, reported, train
 from vit_cli.train.environment import check_versions
 from vit_cli.train.folder import RunFolder, mark_latest
-from vit_cli.train.keep import Newest, read_newest, restore
+from vit_cli.train.keep import Newest, publish, read_newest, restore
 from vit_cli.train.lock import Owner, locked
 from vit_cli.train.progress import Progress
 from vit_cli.train.state import TrainState
@@ -28,7 +28,7 @@ def resume_run(folder: RunFolder, options: Options, progress: Progress, changes:
     is not the run's, DataError for data that is not.
     """
     check_versions()
-    with StopFlag(options.seconds).listening() as stop, joined(options.devices) as world:
+    with StopFlag(options.seconds, options.end).listening() as stop, joined(options.devices) as world:
         stop.speaks = world.is_first
         with locked(folder.path) if world.is_first else nullcontext() as former:
             recipe = load_recipe(folder.resolved, changes).recipe
@@ -60,6 +60,8 @@ def take_up(newest: Newest, run: Run, state: TrainState) -> None:
     """Bring a run to where its checkpoint stands, and say so."""
     for difference in check_unchanged(newest, run):
         run.progress.note(f"changed: {difference}")
+    if run.world.is_first:
+        publish(run.folder, newest.path, newest.content)
     restore(run, state, newest.content)
     run.progress.note(f"going on from step {state.step}")
 

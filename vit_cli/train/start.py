@@ -36,7 +36,7 @@ def start_run(loaded: Loaded, options: Options, progress: Progress) -> Outcome |
     begun = find_begun(options.out) if was_restarted() else None
     if begun is not None:
         return resume_run(begun, options, progress)
-    with StopFlag(options.seconds).listening() as stop, joined(options.devices) as world:
+    with StopFlag(options.seconds, options.end).listening() as stop, joined(options.devices) as world:
         stop.speaks = world.is_first
         what = [__version__, to_yaml(loaded.recipe)]
         check_same(world, what, "another recipe or vit than", "Start all of them with the same command.")

@@ -8,12 +8,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TypeVar
 
 from vit_cli.dist.place import passes_signals_on
-from vit_cli.errors import Stopped, UsageError
+from vit_cli.errors import Stopped, UsageError, VitError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 Item = TypeVar("Item")
@@ -21,14 +21,20 @@ ECHO_SECONDS = 1.0
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+def raise_it(error: VitError) -> None:
+    """End what runs, as far as it lets an error through."""
+    raise error
+
+
 class StopFlag:
-    """Whether training was asked to stop, and why."""
+    """Whether training was asked to stop, and why; `end` ends the program at a second signal, wherever it stands."""
 
     saves = False
     """Whether a signal only sets the flag, because there is a loop that sees it; else it ends the program at once."""
 
-    def __init__(self, seconds: float | None = None, speaks: bool = True) -> None:
-        self.speaks = speaks
+    def __init__(self, seconds: float | None = None, end: Callable[[VitError], None] = raise_it) -> None:
+        self.end = end
+        self.speaks = True
         self.reason = ""
         self.was_signalled = False
         self.heard_at = 0.0
@@ -47,14 +53,15 @@ class StopFlag:
         if self.was_signalled and self.is_echo():
             return
         if self.was_signalled:
-            raise Stopped("stopped at once by a second signal", "The last checkpoint is intact.", self.exit_code)
+            self.end(Stopped("stopped at once by a second signal", "The last checkpoint is intact.", self.exit_code))
         self.was_signalled, self.heard_at = True, time.monotonic()
         self.reason = f"stopped by {signal.Signals(number).name}"
         self.exit_code = 130 if number == signal.SIGINT else 143
         if not self.saves:
             raise Stopped(f"{self.reason} before the first step", exit_code=self.exit_code)
         if self.speaks:
-            os.write(sys.stderr.fileno(), b"\nsaving after this step, then stopping; once more to stop at once\n")
+            with suppress(OSError):  # nobody may be there to read it
+                os.write(sys.stderr.fileno(), b"\nsaving after this step, then stopping; once more to stop at once\n")
 
     def is_echo(self) -> bool:
         """Tell whether a signal that comes now is the first one again, passed on by a launcher that got it too."""
