@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.integration.conftest import TINY, Run, write_photos
+from vit_cli.checkpoint.file import read_checkpoint, write_checkpoint
 
 
 def final(run: Path) -> dict[str, torch.Tensor]:
@@ -140,3 +142,107 @@ def test_a_finished_run_that_was_killed_before_its_report_gets_it_and_trains_no_
     assert all((run / name).is_file() for name in ("report.html", "README.md", "summary.json"))
     assert same(final(run), before[0])
     assert rows(run) == before[1]
+
+
+def test_a_run_killed_between_its_best_checkpoint_and_the_export_exports_it_on_resume(
+    vit: Run, recipe: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert vit("train", recipe, "save.keep=1", "--out", run, "-q").code == 0
+    best = (run / "checkpoints/best.pt").resolve()
+    whole = load_file(run / "model/model.safetensors")
+    for later in [path for path in run.glob("checkpoints/step-*.pt") if path.name > best.name]:
+        later.unlink()
+    for name in (
+        "checkpoints/best.pt",
+        "checkpoints/last.pt",
+        "model/model.safetensors",
+        "model/config.json",
+        "report.html",
+    ):
+        (run / name).unlink()
+    assert vit("resume", run, "-q").code == 0
+    assert (run / "checkpoints/best.pt").resolve() == best
+    assert same(load_file(run / "model/model.safetensors"), whole)
+
+
+@pytest.mark.case("R24")
+def test_a_checkpoint_of_an_older_vit_is_not_resumed_but_still_evaluated(
+    vit: Run, recipe: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert vit("train", recipe, "--out", run, "--time", "0s", "-q").code == 143
+    path = run / "checkpoints/step-000001.pt"
+    content = read_checkpoint(path)
+    del content["clock"], content["state"]["skipped"], content["about"]["fingerprint"]
+    write_checkpoint(path, content)
+    refused = vit("resume", run)
+    assert refused.code == 4, refused
+    assert "lacks clock, state.skipped, about.fingerprint" in refused.err
+    assert vit("eval", path, "--json").code == 0
+
+
+def test_a_damaged_line_of_the_journal_is_dropped(vit: Run, recipe: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert vit("train", recipe, "--out", run, "--time", "0s", "-q").code == 143
+    for name in ("steps.jsonl", "metrics.csv", "nonfinite.jsonl"):
+        with (run / name).open("ab") as file:
+            file.write(b"\0\0\0\xff\n{}\n")
+    assert vit("resume", run, "-q").code == 0
+    assert [json.loads(line)["step"] for line in (run / "steps.jsonl").read_text().splitlines()] == list(range(1, 11))
+
+
+def test_before_the_first_checkpoint_too_only_harmless_changes_are_taken(
+    vit: Run, recipe: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert vit("train", recipe, "--out", run, "--time", "0s", "-q").code == 143
+    for path in (run / "checkpoints").iterdir():
+        path.unlink()
+    refused = vit("resume", run, "optim.lr=1.0")
+    assert refused.code == 4, refused
+    assert "optim.lr: 0.002 -> 1.0" in refused.err
+    taken = vit("resume", run, "save.keep=1")
+    assert taken.code == 0
+    assert "changed: save.keep: 3 -> 1" in taken.err
+
+
+def test_a_folder_that_a_killed_start_left_behind_is_as_good_as_empty(vit: Run, recipe: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "lock").write_text("")
+    (run / ".recipe.yaml.4711").write_text("half of")
+    assert vit("train", recipe, "--out", run, "-q", "--time", "0s").code == 143
+    assert not (run / ".recipe.yaml.4711").exists()
+    assert vit("train", recipe, "--out", run, "-q").code == 2
+
+
+def test_a_job_that_its_launcher_starts_again_goes_on_with_its_own_run_only(
+    vit: Run, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    assert vit("train", recipe, "--name", "first", "--time", "0s", "-q").code == 143
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert vit("train", recipe, "optim.lr=1e-3", "--name", "other", "-q").code == 0
+    assert len(list(tmp_path.glob("runs/2*"))) == 2, "another recipe is another run"
+    assert vit("train", recipe, "--name", "again", "-q").code == 0
+    assert len(list(tmp_path.glob("runs/2*"))) == 2
+    assert "finished already" in vit("train", recipe, "--name", "again").out
+
+
+@pytest.mark.case("V5")
+def test_too_little_space_for_the_checkpoints_is_told_at_the_start(
+    vit: Run, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: space)
+    assert "the checkpoints may need" in vit("train", recipe, "--out", tmp_path / "run", "--time", "0s").err
+
+
+@pytest.mark.case("N6")
+def test_weights_that_are_not_finite_are_never_saved(vit: Run, recipe: Path, tmp_path: Path) -> None:
+    words = ["optim={name: sgd, lr: 1e39}", "save.every=1 steps", "train.ema=null"]
+    failed = vit("train", recipe, *words, "--out", tmp_path / "run")
+    assert failed.code == 5, failed
+    assert "they are not saved" in failed.err
+    assert not list(tmp_path.glob("run/checkpoints/step-*"))

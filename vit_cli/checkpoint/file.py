@@ -90,6 +90,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}")
     try:
+        with path.open("rb") as file:
+            if file.read(4) != b"PK\x03\x04":  # torch would load what stands before an archive
+                raise zipfile.BadZipFile
         with zipfile.ZipFile(path) as archive:
             check_archive(archive, path.stat().st_size)
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -57,7 +57,7 @@ def find_checkpoint(path: Path) -> Path:
     folder = RunFolder(path)
     if not folder.checkpoints.is_dir():
         return path
-    newest = read_newest(folder)
+    newest = read_newest(folder, resumes=False)
     for note in newest.notes if newest else ():
         show_note(note)
     return newest.path if newest else folder.last

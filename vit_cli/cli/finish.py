@@ -48,6 +48,8 @@ def run_and_finish(
     outcome = start_run(loaded, options, progress)
     if outcome is not None:
         finish(outcome, json=json, quiet=quiet)
+    elif not quiet and find_place().rank == 0:
+        show_result("the run that this job began is finished already")
 
 
 def end_now(error: VitError) -> None:

@@ -131,10 +131,14 @@ def hand_over(error: VitError) -> tuple[VitError | None, int]:
         aside.write_text(json.dumps(content), encoding="utf-8")
         aside.replace(aside.with_suffix(".json"))
         return None, 0 if isinstance(error, Stopped) else error.exit_code
+    restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+    code = (
+        0 if isinstance(error, Stopped) and restarts else error.exit_code
+    )  # a stop is no failure to start again after
     if rank == "0":
-        return error, error.exit_code
-    if error.exit_code == UsageError.exit_code:
-        return None, error.exit_code
+        return error, code
+    if isinstance(error, UsageError | Stopped):
+        return None, code
     return VitError(f"process {rank}: {error.problem}", error.hint), error.exit_code
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vit_cli.errors import DataError
+from vit_cli.errors import DataError, TrainingError
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,11 @@ class BadImageLog:
             return
         self.reasons.update((item.index, item.reason) for item in new.values())
         if self.writes:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(asdict(item)) + "\n" for item in new.values())
+            try:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.writelines(json.dumps(asdict(item)) + "\n" for item in new.values())
+            except OSError as error:
+                raise TrainingError(f"{self.path} can't be written: {error.strerror}", "Is the disk full?") from error
         if self.count > self.allowed:
             kinds = Counter(reason.partition(":")[0] for reason in self.reasons.values())
             summary = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())

@@ -166,7 +166,17 @@ def read_header(data: bytes, max_pixels: int) -> Image.Image:
 
 def is_cut(data: bytes) -> bool:
     """Tell a JPEG without an end marker, which no coded pixels can hold; some decoders make up grey pixels, some refuse it."""
-    return data.find(b"\xff\xd9", data.find(b"\xff\xda")) < 0
+    return data.find(b"\xff\xd9", find_scan(data)) < 0
+
+
+def find_scan(data: bytes) -> int:
+    """Find where a JPEG's coded pixels begin, past segments that may hold another JPEG, such as a thumbnail; -1 if nowhere."""
+    at = 2
+    while data[at : at + 1] == b"\xff" and at + 4 <= len(data):
+        if data[at + 1] == 0xDA:
+            return at
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big") if data[at + 1] != 0xFF else 1
+    return data.find(b"\xff\xda")
 
 
 def decode_jpeg(data: bytes) -> Tensor | None:

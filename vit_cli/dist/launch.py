@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
 
 from vit_cli.device import choose_device
-from vit_cli.dist.place import find_meeting_point, find_place
 from vit_cli.errors import Stopped, UsageError
 
 

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-import logging
 import os
 import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
-from uuid import uuid4
+from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
 
-from vit_cli.device import choose_device
-from vit_cli.errors import Stopped, UsageError
+from vit_cli.errors import UsageError
 
 
 class Place(NamedTuple):
@@ -56,7 +45,8 @@ def passes_signals_on() -> bool:
 
 def name_job() -> str | None:
     """Give what stays the same when a launcher starts its processes anew, if there is one."""
-    return os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
+    names = [os.environ.get(name, "none") for name in ("SLURM_JOB_ID", "TORCHELASTIC_RUN_ID")]
+    return next((name for name in names if name != "none"), None)  # "none" is torchrun's name for what has no name
 
 
 def has_launcher() -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,8 @@ from vit_cli.errors import TrainingError, VitError
 BEAT_SECONDS = 2.0
 SILENCE_SECONDS = 60.0
 """So long without a sign of life, and a process counts as frozen; VIT_SILENCE_SECONDS in the environment changes it."""
+LEAVE_SILENCES = 5
+"""So many times as long may a process that has lost its launcher take to save and stop."""
 
 
 class Unwatched:
@@ -25,9 +26,11 @@ class Unwatched:
         self.note: Callable[[str], None] | None = None
 
     @contextmanager
-    def on(self, end: Callable[[VitError], None], note: Callable[[str], None]) -> Iterator[None]:
+    def on(
+        self, end: Callable[[VitError], None], note: Callable[[str], None], stop: Callable[[str], None]
+    ) -> Iterator[None]:
         """Show what is said during the block with `note`; there is nobody to watch."""
-        del end
+        del end, stop
         self.note = note
         try:
             yield
@@ -60,9 +63,14 @@ class Watch:
         self.give_sign()
 
     @contextmanager
-    def on(self, end: Callable[[VitError], None], note: Callable[[str], None]) -> Iterator[None]:
-        """Watch during the block: `end` ends this process with an error, `note` shows what another process has to say."""
-        thread = threading.Thread(target=self.run, args=(end, note), name="watch", daemon=True)
+    def on(
+        self, end: Callable[[VitError], None], note: Callable[[str], None], stop: Callable[[str], None]
+    ) -> Iterator[None]:
+        """Watch during the block.
+
+        `end` ends this process with an error, `stop` asks it to save and stop, `note` shows what another one has to say.
+        """
+        thread = threading.Thread(target=self.run, args=(end, note, stop), name="watch", daemon=True)
         thread.start()
         try:
             yield
@@ -74,7 +82,7 @@ class Watch:
         """Have the first process show a line about this one."""
         self.words = text
 
-    def run(self, end: Callable[[VitError], None], note: Callable[[str], None]) -> None:
+    def run(self, end: Callable[[VitError], None], note: Callable[[str], None], stop: Callable[[str], None]) -> None:
         """Give a sign of life and look for the others', again and again."""
         before = time.monotonic()
         while not self.over.wait(self.beat_seconds):
@@ -82,10 +90,14 @@ class Watch:
                 self.give_sign()
                 signs = [value.decode() for value in self.store.multi_get(self.keys)]
             except RuntimeError:  # the store is gone, and with it the launcher or the first process
-                self.leave_alone(end)
+                stop("the launcher or the first process is gone")
+                if not self.over.wait(LEAVE_SILENCES * self.silence_seconds):
+                    end(TrainingError("the launcher or the first process is gone"))
                 return
             now = time.monotonic()
-            if now - before > self.silence_seconds / 2:  # this process or the whole machine slept: the others can't know yet
+            if (
+                now - before > self.silence_seconds / 2
+            ):  # this process or the whole machine slept: the others can't know yet
                 self.last_change = [now] * len(signs)
             before = now
             self.compare(signs, now, note)
@@ -108,14 +120,6 @@ class Watch:
             if self.rank == 0 and words and words != before.partition(" ")[2]:
                 note(f"process {rank} {words}")
         self.heard = signs
-
-    def leave_alone(self, end: Callable[[VitError], None]) -> None:
-        """Stop like after SIGTERM, saving if the other processes still go on; end at once if that does not happen."""
-        if self.over.is_set():
-            return
-        os.kill(os.getpid(), signal.SIGTERM)
-        if not self.over.wait(self.silence_seconds):
-            end(TrainingError("the launcher or the first process is gone"))
 
 
 def frozen(ranks: list[int], seconds: float) -> TrainingError:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import os
-import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, NamedTuple
-from uuid import uuid4
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -24,7 +19,6 @@ from vit_cli.dist.place import Place, find_meeting_point, find_place
 from vit_cli.dist.shard import is_sharded, shard_model
 from vit_cli.dist.watch import Unwatched, Watch
 from vit_cli.errors import TrainingError
-
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 """The longest that processes wait for each other in a sum, while all of them are alive; a silent one ends this sooner."""
@@ -140,6 +134,7 @@ def meet(place: Place, device: torch.device) -> Watch:
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = dist.PrefixStore(f"attempt_{attempt}", store)  # torchrun's store outlives a group that it restarts
         watch = Watch(store.clone(), place.rank, place.size)
+        store.wait(watch.keys, timedelta(seconds=seconds))
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
             store=store,

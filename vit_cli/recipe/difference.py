@@ -23,9 +23,16 @@ MAY_CHANGE = (
     "train.micro_batch",
     "train.max_nonfinite",
 )
-"""Keys that change nothing of what is computed, or only when a run gives up."""
+"""Keys that change nothing of what is learned, or only when a run gives up."""
 PLACES = ("data.train.root", "data.train.path", "data.train.split", "data.val.root", "data.val.path", "data.val.split")
 """Keys that say where images lie. What lies there is for the fingerprint to compare (`vit_cli.data.fingerprint`)."""
+
+
+ROUNDED = {
+    "train.micro_batch": "dropout is drawn and sums are rounded differently",
+    "eval.batch_size": "the validation loss is rounded differently",
+}
+"""Keys that may change, and what they do change in the last bits."""
 
 
 class Absent:
@@ -46,7 +53,8 @@ class Difference(NamedTuple):
     after: Any
 
     def __str__(self) -> str:
-        return f"{show(self.key)}: {show(self.before)} -> {show(self.after)}"
+        effect = f" ({ROUNDED[self.key]})" if self.key in ROUNDED else ""
+        return f"{show(self.key)}: {show(self.before)} -> {show(self.after)}{effect}"
 
 
 def may_change(key: str) -> bool:

@@ -16,6 +16,7 @@ from vit_cli.dist.world import World
 from vit_cli.errors import Stopped, TrainingError, UsageError, VitError
 from vit_cli.train.describe import describe_run, describe_space, summarise
 from vit_cli.train.folder import RunFolder
+from vit_cli.train.keep import sweep
 from vit_cli.train.loop import run_loop
 from vit_cli.train.progress import Logged, Progress, Silence
 from vit_cli.train.state import TrainState
@@ -58,27 +59,29 @@ def train(run: Run, state: TrainState, stop: StopFlag) -> Outcome:
     if run.world.is_first:
         run.folder.write_json("plan.json", run.plan.model_dump(mode="json"))
         run.folder.write_status("running", step=state.step, total_steps=run.plan.total_steps)
+        sweep(run.folder)
         for text in describe_space(run):
             run.progress.note(text)
-    try:
-        with stop.saving():
+    with stop.saving():
+        try:
             if run.changes and state.step == 0:
                 report_start(run, stop)
             if not state.finished:
                 run_loop(run, state, stop)
             run.writer.wait()
-    finally:
-        run.progress.end()
+        finally:
+            run.progress.end()
+        run.world.barrier()  # nobody leaves, or says that all is saved, while the first still writes
+        if state.finished and run.world.is_first:
+            summary = summarise(run, state)
+            run.folder.write_json("summary.json", summary)
+            run.folder.write_status("finished", **summary)
     if not state.finished:
         raise Stopped(
             f"{stop.reason or STOPPED_ELSEWHERE} at step {state.step}; saved",
             f"Go on with: vit resume {run.folder.path}",
             stop.exit_code,
         )
-    if run.world.is_first:
-        summary = summarise(run, state)
-        run.folder.write_json("summary.json", summary)
-        run.folder.write_status("finished", **summary)
     return Outcome(run, state)
 
 
@@ -95,18 +98,19 @@ def report_start(run: Run, stop: StopFlag) -> None:
 
 
 @contextmanager
-def reported(run: Run, state: TrainState, end: Callable[[VitError], None]) -> Iterator[None]:
+def reported(run: Run, state: TrainState, stop: StopFlag, end: Callable[[VitError], None]) -> Iterator[None]:
     """Write into the folder how a run that does not finish ended; running out of memory gets a way out.
 
-    `end` ends this process with an error when another one is frozen or gone.
+    `end` ends this process with an error, at a second signal or when another process is frozen or gone.
     """
 
     def give_up(error: VitError) -> None:
         write_end(run, state, error)
         end(error)
 
+    stop.end = give_up
     try:
-        with run.world.watch.on(give_up, run.progress.note):
+        with run.world.watch.on(give_up, run.progress.note, stop.ask):
             yield
     except BaseException as error:
         told = explain_memory(error, run)
@@ -133,10 +137,13 @@ def explain_memory(error: BaseException, run: Run) -> BaseException:
     is_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
     if not is_memory:
         return error
-    smaller = max(run.plan.micro_batch // 2, run.plan.mix_group)
+    plan = run.plan
+    smaller = plan.micro_batch // 2 // plan.mix_group * plan.mix_group
+    asked = f"train.micro_batch={smaller} keeps the global batch of {plan.batch_size} and needs about half."
+    if not smaller:
+        asked = "train.precision=bf16, a smaller model.size or model.res, or more processes with train.shard=full need less."
     return TrainingError(
-        f"memory ran out with {run.plan.micro_batch} images at once on {describe_device(run.world.device)}",
-        f"train.micro_batch={smaller} keeps the global batch of {run.plan.batch_size} and needs about half.",
+        f"memory ran out with {plan.micro_batch} images at once on {describe_device(run.world.device)}", asked
     )
 
 

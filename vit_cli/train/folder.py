@@ -18,6 +18,8 @@ from vit_cli.dist.place import name_job
 from vit_cli.errors import TrainingError, UsageError
 
 RUNS = Path("runs")
+LEFT_ASIDE = ".*.[0-9]*"
+"""Names of files that were being written: beside their own, hidden, with the number of the process."""
 LONGEST_NAME = 200
 """Bytes; file systems allow 255, and the time stands in front."""
 
@@ -99,7 +101,7 @@ def choose_folder(name: str, out: Path | None, overwrite: bool) -> Path:
             out = out.with_name(out.name + "_1")
     elif out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file", "Name another folder.")
-    elif out.is_dir() and any(out.iterdir()) and not overwrite:
+    elif out.is_dir() and not is_unbegun(out) and not overwrite:
         raise UsageError(f"{out} is not empty", "Name another folder, or add --overwrite.")
     return out.absolute()
 
@@ -178,12 +180,23 @@ def mark_latest(path: Path) -> None:
         ) from error
 
 
-def find_begun(out: Path | None) -> RunFolder | None:
-    """Give the run that this very job began before its launcher started it anew: at `out`, or else the latest."""
-    folder = RunFolder((out or RUNS / "latest").resolve())
+def find_begun(out: Path | None, resolved: str) -> RunFolder | None:
+    """Give the run of the recipe `resolved` that this very job began before its launcher started it anew, at `out` if given."""
     job = name_job()
-    is_ours = folder.resolved.is_file() and job is not None and folder.read_json("env.json").get("job") == job
-    return folder if is_ours else None
+    found = [out] if out else sorted(RUNS.glob("*/resolved.yaml"), reverse=True)
+    for path in found:
+        folder = RunFolder((path if out else path.parent).resolve())
+        is_ours = job is not None and folder.read_json("env.json").get("job") == job
+        if is_ours and folder.resolved.is_file() and folder.resolved.read_text(encoding="utf-8") == resolved:
+            return folder
+    return None
+
+
+def is_unbegun(folder: Path) -> bool:
+    """Tell whether a folder is empty, or holds only what a run leaves that was killed before it was set up."""
+    left = {"lock", "recipe.yaml", "checkpoints"}
+    names = {path.name for path in folder.iterdir() if not path.match(LEFT_ASIDE)}
+    return names <= left and not any((folder / "checkpoints").glob("*"))
 
 
 def find_run(path: Path | None) -> RunFolder:

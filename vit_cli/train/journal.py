@@ -6,7 +6,7 @@ import csv
 import json
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -130,19 +130,30 @@ class Journal:
 def keep_rows(path: Path, last_step: int) -> None:
     """Drop the rows of metrics.csv that lie after `last_step`, and what a crash left half written."""
     if path.exists():
-        head, *rows = whole_lines(path) or [",".join(COLUMNS)]
-        replace_lines(path, [head, *(row for row in rows if int(row.partition(",")[0]) <= last_step)])
+        rows = [row for row in whole_lines(path) if is_until(last_step, row, lambda row: row.partition(",")[0])]
+        replace_lines(path, [",".join(COLUMNS), *rows])
 
 
 def keep_steps(path: Path, last_step: int) -> None:
     """Drop the lines of steps.jsonl that lie after `last_step`, and what a crash left half written."""
     if path.exists():
-        replace_lines(path, [line for line in whole_lines(path) if json.loads(line)["step"] <= last_step])
+        lines = whole_lines(path)
+        replace_lines(
+            path, [line for line in lines if is_until(last_step, line, lambda line: json.loads(line)["step"])]
+        )
+
+
+def is_until(last_step: int, line: str, step_of: Callable[[str], Any]) -> bool:
+    """Tell whether a line is of a step up to `last_step`; a damaged one is of none."""
+    try:
+        return int(step_of(line)) <= last_step
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def whole_lines(path: Path) -> list[str]:
     """Read the lines of a file that were written to their end."""
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
+    return path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
 
 
 def replace_lines(path: Path, lines: list[str]) -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from vit_cli.checkpoint.commit import point
+from vit_cli.checkpoint.commit import point, sync
 from vit_cli.checkpoint.file import read_checkpoint, write_checkpoint
-from vit_cli.checkpoint.model import check_weights, write_model
+from vit_cli.checkpoint.model import check_parts, check_weights, write_model
 from vit_cli.dist.shard import copy_whole, part_all, part_moments
 from vit_cli.errors import CheckpointError, TrainingError
 from vit_cli.models.adapt import load_weights
-from vit_cli.train.folder import RunFolder
+from vit_cli.train.folder import LEFT_ASIDE, RunFolder
 from vit_cli.train.state import TrainState
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def save(run: Run, state: TrainState) -> None:
     Raises TrainingError, and keeps what was saved before, if a weight is not finite or the last one could not be written.
     """
     check_finite(run, state)
+    run.writer.wait()  # one copy in memory at a time
     content = {
         "model": run.model.state_dict(),
         "ema": run.ema.state(),
@@ -43,7 +45,10 @@ def save(run: Run, state: TrainState) -> None:
 
 
 def commit_all(folder: RunFolder, content: dict[str, Any], keep: int) -> None:
-    """Commit a checkpoint, publish it, and remove what is too old."""
+    """Commit a checkpoint, with the journal up to it, publish it, and remove what is too old."""
+    for journal in (folder.path / "metrics.csv", folder.path / "steps.jsonl"):
+        if journal.exists():
+            sync(journal)
     path = folder.checkpoints / f"step-{content['state']['step']:06d}.pt"
     write_checkpoint(path, content)
     publish(folder, path, content)
@@ -85,15 +90,23 @@ def beat(run: Run, state: TrainState) -> None:
 
 
 def purge(folder: RunFolder, keep: int) -> None:
-    """Remove all checkpoints but the newest `keep`, the best and the last, and what a killed process left half written.
+    """Remove all checkpoints but the newest `keep`, the best and the last.
 
     What can't be removed stays: that is no reason to end a run.
     """
     pinned = {link.resolve() for link in (folder.last, folder.best) if link.exists()}
     old = [path for path in committed(folder)[keep:] if path.resolve() not in pinned]
-    for path in [*folder.checkpoints.glob(".step-*"), *old]:
+    for path in old:
         with suppress(OSError):
             path.unlink()
+
+
+def sweep(folder: RunFolder) -> None:
+    """Remove what a killed process left half written: files aside, with its number."""
+    for place in (folder.path, folder.checkpoints, folder.model):
+        for path in place.glob(LEFT_ASIDE):
+            with suppress(OSError):
+                path.unlink()
 
 
 def committed(folder: RunFolder) -> list[Path]:
@@ -110,17 +123,17 @@ class Newest(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read_newest(folder: RunFolder) -> Newest | None:
+def read_newest(folder: RunFolder, resumes: bool = True) -> Newest | None:
     """Read the newest checkpoint of a run, or the one before if it is damaged, and so on; None if there is none at all.
 
-    Raises CheckpointError if none of them can be read.
+    One that `resumes` a run has all that this takes. Raises CheckpointError if none of them can be read.
     """
     notes: list[str] = []
     for path in (paths := committed(folder)):
         try:
             content = read_checkpoint(path)
-            for part in ("model", "ema"):
-                check_weights(content[part], path)
+            if resumes:
+                check_resumable(content, path)
         except CheckpointError as error:
             notes.append(f"{error.problem}; going on from the checkpoint before it")
             continue
@@ -133,10 +146,30 @@ def read_newest(folder: RunFolder) -> Newest | None:
     return None
 
 
+def check_resumable(content: Mapping[str, Any], path: Path) -> None:
+    """Raise CheckpointError unless a checkpoint has all that a run goes on from, with weights that are finite."""
+    check_parts(content, path)
+    parts = {**content, **{f"state.{key}": True for key in content.get("state", ())}}
+    parts |= {f"about.{key}": True for key in content["about"]}
+    needed = ["optimizer", "state", "clock", *(f"state.{field.name}" for field in fields(TrainState))]
+    needed += ["about.recipe", "about.precision", "about.fingerprint", "about.val_fingerprint"]
+    missing = [key for key in needed if key not in parts]
+    if missing:
+        raise CheckpointError(
+            f"{path} can't be resumed: it lacks {', '.join(missing[:4])}",
+            "An older vit made it, perhaps. It still evaluates, and vit finetune trains its weights further.",
+        )
+    for part in ("model", "ema"):
+        check_weights(content[part], path)
+
+
 def restore(run: Run, state: TrainState, content: Mapping[str, Any]) -> None:
     """Load a checkpoint of this run into its model, averages, optimiser and state."""
     load_weights(run.model, part_all(content["model"], run.model.state_dict()))
     run.ema.load(part_all(content["ema"], run.ema.state()))
-    run.optimizer.load_state_dict(part_moments(content["optimizer"], run.optimizer))
+    try:
+        run.optimizer.load_state_dict(part_moments(content["optimizer"], run.optimizer))
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"the moments in the checkpoint are not those of {run.recipe.optim.name}") from error
     run.clock.before = content["clock"]["seconds"]
     state.restore(content["state"])

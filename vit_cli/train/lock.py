@@ -18,7 +18,7 @@ from vit_cli.data.samples import printable
 from vit_cli.errors import UsageError
 
 LOCK = "lock"
-SILENCE = timedelta(minutes=2)
+SILENCE = timedelta(minutes=30)
 """So long without a heartbeat, and a process on another host counts as dead, where the file system has no locks."""
 TAKEN = (errno.EAGAIN, errno.EACCES)
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)

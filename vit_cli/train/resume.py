@@ -10,6 +10,7 @@ from vit_cli.dist.world import World, joined
 from vit_cli.errors import CheckpointError, DataError
 from vit_cli.recipe.difference import Difference, compare_recipes, is_place, may_change
 from vit_cli.recipe.load import load_recipe, to_yaml
+from vit_cli.recipe.schema import Recipe
 from vit_cli.train.course import Options, Outcome, check_same, make_watcher, reported, train
 from vit_cli.train.environment import check_versions
 from vit_cli.train.folder import RunFolder, mark_latest
@@ -44,52 +45,60 @@ def resume_run(folder: RunFolder, options: Options, progress: Progress, changes:
             watcher = make_watcher(progress, folder, world)
             for text in (*describe_former(former), *describe_devices(folder, world), *(newest.notes if newest else ())):
                 watcher.note(text)
+            for change in check_recipe(folder, newest, recipe):
+                watcher.note(f"changed: {change}")
             state = TrainState()
             run = wire(recipe, folder, world, watcher, resumed=newest.content["about"] if newest else None)
             if newest:
                 take_up(newest, run, state)
+            elif world.is_first:
+                run.bad_images.path.unlink(missing_ok=True)
             del newest  # it holds a copy of all weights and moments
             if world.is_first:
                 mark_latest(folder.path)
                 folder.write_text("resolved.yaml", to_yaml(recipe))
-            with reported(run, state, options.end):
+            with reported(run, state, stop, options.end):
                 return train(run, state, stop)
 
 
-def take_up(newest: Newest, run: Run, state: TrainState) -> None:
-    """Bring a run to where its checkpoint stands, and say so."""
-    for difference in check_unchanged(newest, run):
-        run.progress.note(f"changed: {difference}")
-    if run.world.is_first:
-        publish(run.folder, newest.path, newest.content)
-    restore(run, state, newest.content)
-    run.progress.note(f"going on from step {state.step}")
+def check_recipe(folder: RunFolder, newest: Newest | None, recipe: Recipe) -> list[Difference]:
+    """Give what is different in the recipe since the checkpoint, or since the start, if all of it may be.
 
-
-def check_unchanged(newest: Newest, run: Run) -> list[Difference]:
-    """Give what is different in the recipe since the checkpoint, if all of it may be.
-
-    Raises CheckpointError, with the differences, for what may not, DataError for other data.
+    Raises CheckpointError, with the differences, for what may not.
     """
+    at_start = load_recipe(folder.resolved).recipe.model_dump(mode="json")
+    changed = compare_recipes(newest.content["about"]["recipe"] if newest else at_start, recipe)
+    refused = [one for one in changed if not (may_change(one.key) or is_place(one.key))]
+    if refused:
+        raise CheckpointError(
+            f"{newest.path if newest else folder.path} was made with another recipe:\n  "
+            + "\n  ".join(map(str, refused)),
+            "Only what does not change the result may change. To train these weights with another recipe: vit finetune.",
+        )
+    return changed
+
+
+def take_up(newest: Newest, run: Run, state: TrainState) -> None:
+    """Bring a run to where its checkpoint stands, and say so. Raises DataError if the data is not the same any more."""
     about = newest.content["about"]
-    data = [
+    changed = [
         f"{side}: {difference}"
         for side, key in (("train", "fingerprint"), ("val", "val_fingerprint"))
         for difference in data_differences(about[key], run.about[key])
     ]
-    if data:
+    if changed:
         raise DataError(
-            "the data is not that of the run any more:\n  " + "\n  ".join(data),
+            "the data is not that of the run any more:\n  " + "\n  ".join(changed),
             "An exact resume needs the same images. To train these weights on other data: vit finetune.",
         )
-    changed = compare_recipes(about["recipe"], run.recipe)
-    refused = [one for one in changed if not (may_change(one.key) or is_place(one.key))]
-    if refused:
-        raise CheckpointError(
-            f"{newest.path} was made with another recipe:\n  " + "\n  ".join(map(str, refused)),
-            "Only what does not change the result may change. To train these weights with another recipe: vit finetune.",
+    if about["precision"] != run.precision:
+        run.progress.note(
+            f"{about['precision']} -> {run.precision}: this device computes in another precision; results differ"
         )
-    return changed
+    if run.world.is_first:
+        publish(run.folder, newest.path, newest.content)
+    restore(run, state, newest.content)
+    run.progress.note(f"going on from step {state.step}")
 
 
 def describe_former(former: Owner | None) -> list[str]:

@@ -33,7 +33,7 @@ def start_run(loaded: Loaded, options: Options, progress: Progress) -> Outcome |
     by its launcher, it goes on with the run that it had begun; None if that is finished.
     """
     check_versions()
-    begun = find_begun(options.out) if was_restarted() else None
+    begun = find_begun(options.out, to_yaml(loaded.recipe)) if was_restarted() else None
     if begun is not None:
         return resume_run(begun, options, progress)
     with StopFlag(options.seconds, options.end).listening() as stop, joined(options.devices) as world:
@@ -46,7 +46,7 @@ def start_run(loaded: Loaded, options: Options, progress: Progress) -> Outcome |
                 fill_folder(folder, loaded)
             world.barrier()
             state = TrainState()
-            with reported(run, state, options.end):
+            with reported(run, state, stop, options.end):
                 return train(run, state, stop)
 
 

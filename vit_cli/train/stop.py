@@ -29,6 +29,7 @@ def raise_it(error: VitError) -> None:
 class StopFlag:
     """Whether training was asked to stop, and why; `end` ends the program at a second signal, wherever it stands."""
 
+    has_saved = False
     saves = False
     """Whether a signal only sets the flag, because there is a loop that sees it; else it ends the program at once."""
 
@@ -58,10 +59,16 @@ class StopFlag:
         self.reason = f"stopped by {signal.Signals(number).name}"
         self.exit_code = 130 if number == signal.SIGINT else 143
         if not self.saves:
-            raise Stopped(f"{self.reason} before the first step", exit_code=self.exit_code)
+            when = " after the last step" if self.has_saved else " before the first step"
+            raise Stopped(self.reason + when, exit_code=self.exit_code)
         if self.speaks:
-            with suppress(OSError):  # nobody may be there to read it
+            with suppress(OSError, ValueError, AttributeError):  # nobody may be there to read it
                 os.write(sys.stderr.fileno(), b"\nsaving after this step, then stopping; once more to stop at once\n")
+
+    def ask(self, reason: str) -> None:
+        """Stop as after a signal, unless that is under way."""
+        self.reason = self.reason or reason
+        self.was_signalled = True
 
     def is_echo(self) -> bool:
         """Tell whether a signal that comes now is the first one again, passed on by a launcher that got it too."""
@@ -74,7 +81,7 @@ class StopFlag:
         try:
             yield
         finally:
-            self.saves = False
+            self.saves, self.has_saved = False, True
 
     def until_signalled(self, items: Iterable[Item], agree: Callable[[bool], bool] = bool) -> Iterator[Item]:
         """Pass `items` on, but no more after a signal; `agree` tells whether any process that must keep step had one."""

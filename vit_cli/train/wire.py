@@ -109,7 +109,7 @@ def wire(
         folder=folder,
         splits=splits,
         changes=tuple(changes),
-        about=describe_model(recipe, splits, preprocess),
+        about=describe_model(recipe, splits, preprocess, precision),
         model=model,
         wrapped=world.wrap(compiled),
         parameters=list(parameters.values()),
@@ -178,7 +178,7 @@ def make_preprocess(recipe: Recipe) -> Preprocess:
     )
 
 
-def describe_model(recipe: Recipe, splits: Splits, preprocess: Preprocess) -> dict[str, Any]:
+def describe_model(recipe: Recipe, splits: Splits, preprocess: Preprocess, precision: Precision) -> dict[str, Any]:
     """Say in plain values all that the weights need to be used again, anywhere."""
     plain = recipe.model_dump(mode="json")
     return {
@@ -189,6 +189,7 @@ def describe_model(recipe: Recipe, splits: Splits, preprocess: Preprocess) -> di
         "preprocess": preprocess.model_dump(mode="json"),
         "data": plain["data"],
         "held": dict(splits.held.thresholds) if splits.held else None,
+        "precision": precision,
         "fingerprint": fingerprint(splits.train),
         "val_fingerprint": fingerprint(splits.val),
         "recipe": plain,

@@ -240,7 +240,7 @@ def test_without_locks_a_living_process_of_this_host_keeps_the_folder(tmp_path: 
 @pytest.mark.usefixtures("without_locks")
 @pytest.mark.parametrize(
     ("since", "heartbeat", "is_alive"),
-    [(1, None, True), (1, 600, True), (600, 1, True), (600, 600, False), (600, None, False)],
+    [(1, None, True), (1, 6000, True), (6000, 1, True), (6000, 6000, False), (6000, None, False)],
 )
 def test_without_locks_a_process_of_another_host_lives_by_its_heartbeat(
     tmp_path: Path, since: int, heartbeat: int | None, is_alive: bool
