@@ -103,7 +103,7 @@ def drive(run: Run, batches: Iterator[Batch]) -> None:
     from vit_cli.train.stop import StopFlag
 
     given = replace(run, input=replace(run.input, train=lambda _steps, _workers: batches))
-    with StopFlag().listening() as stop, run.world.watch.on(fail_at_once, run.progress.note), stop.saving():
+    with StopFlag().listening() as stop, run.world.watch.on(fail_at_once, print, stop.ask), stop.saving():
         run_loop(given, TrainState(), stop)
         run.writer.wait()
 
@@ -167,6 +167,7 @@ def measure_save(job: Job) -> dict[str, list[float]]:
     from vit_cli.train.keep import save
     from vit_cli.train.state import TrainState
     from vit_cli.train.step import take_step
+    from vit_cli.train.stop import StopFlag
 
     measured: dict[str, list[float]] = {name: [] for name in ("stall", "foreground", "write", "step", "step_meanwhile")}
     with in_scratch() as world:
@@ -175,7 +176,7 @@ def measure_save(job: Job) -> dict[str, list[float]]:
 
         def step() -> float:
             begin = time.perf_counter()
-            take_step(run, kept[state.step % KEPT], state.step, (False, False))
+            take_step(run, kept[state.step % KEPT], state.step, StopFlag())
             state.step += 1
             return time.perf_counter() - begin
 
