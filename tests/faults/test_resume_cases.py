@@ -21,9 +21,9 @@ Whole = Callable[..., Result]
 @pytest.mark.slow
 @pytest.mark.case("R15")
 def test_a_run_stopped_twice_in_one_epoch_ends_equal(shell: Shell, whole: Whole) -> None:
-    assert shell.train(fault="term@step=3").code == 143
+    assert shell.train(fault="term@step=4").code == 143
     assert saved_steps(shell.run)[-1] == 5
-    assert shell.resume(fault="term@step=8").code == 143
+    assert shell.resume(fault="term@step=9").code == 143
     assert saved_steps(shell.run)[-1] == 10, "an epoch is 12 steps"
     assert shell.resume().code == 0
     assert result_of(shell.run) == whole()
@@ -32,9 +32,9 @@ def test_a_run_stopped_twice_in_one_epoch_ends_equal(shell: Shell, whole: Whole)
 @pytest.mark.slow
 @pytest.mark.case("R16")
 def test_a_run_stopped_at_the_end_of_an_epoch_and_of_the_run_ends_equal(shell: Shell, whole: Whole) -> None:
-    assert shell.train(fault="term@step=10").code == 143
+    assert shell.train(fault="term@step=11").code == 143
     assert saved_steps(shell.run)[-1] == 12
-    assert shell.resume(fault="term@step=22").code in (0, 143)
+    assert shell.resume(fault="term@step=23").code in (0, 143)
     assert saved_steps(shell.run)[-1] == 24
     assert shell.resume().code == 0
     assert result_of(shell.run) == whole()
@@ -49,7 +49,7 @@ def test_a_run_stopped_at_the_end_of_an_epoch_and_of_the_run_ends_equal(shell: S
 @pytest.mark.fault
 @pytest.mark.case("R17")
 def test_a_run_saved_right_after_it_went_on_ends_equal(shell: Shell, whole: Whole) -> None:
-    assert shell.train(fault="term@step=4").code == 143
+    assert shell.train(fault="term@step=5").code == 143
     assert saved_steps(shell.run) == [6]
     assert shell.resume("--time", "0s").code == 143
     assert saved_steps(shell.run) == [6, 7]
@@ -62,8 +62,8 @@ def test_a_run_saved_right_after_it_went_on_ends_equal(shell: Shell, whole: Whol
 @pytest.mark.slow
 @pytest.mark.case("R18")
 def test_the_number_of_workers_changes_nothing(shell: Shell, whole: Whole) -> None:
-    assert shell.train(fault="term@step=4").code == 143
-    assert shell.resume("data.workers=0", fault="term@step=12").code == 143
+    assert shell.train(fault="term@step=5").code == 143
+    assert shell.resume("data.workers=0", fault="term@step=13").code == 143
     assert saved_steps(shell.run)[-1] == 14
     assert shell.resume("data.workers=4").code == 0
     assert result_of(shell.run) == whole()
