@@ -42,7 +42,11 @@ def test_all_cases_of_the_matrix_stand_on_the_page_in_order() -> None:
 
 
 def test_every_case_passes_or_says_why_not() -> None:
-    bad = [row for row in ROWS.values() if not re.search(r"\| (passes(; skipped: .+)?|skipped: .+|not covered: .+) \|", row)]
+    bad = [
+        row
+        for row in ROWS.values()
+        if not re.search(r"\| (passes(; skipped: .+)?|skipped: .+|not covered: .+) \|", row)
+    ]
     assert bad == []
 
 

@@ -58,9 +58,11 @@ def find_checkpoint(path: Path) -> Path:
     if not folder.checkpoints.is_dir():
         return path
     newest = read_newest(folder, resumes=False)
-    for note in newest.notes if newest else ():
-        show_note(note)
-    return newest.path if newest else folder.last
+    if newest is None:
+        return folder.last
+    for note in newest.notes:
+        show_note(f"{note}; this is {newest.path.name}")
+    return newest.path
 
 
 def readable(facts: Mapping[str, Any]) -> dict[str, str]:

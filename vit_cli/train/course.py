@@ -105,6 +105,7 @@ def reported(run: Run, state: TrainState, stop: StopFlag, end: Callable[[VitErro
     """
 
     def give_up(error: VitError) -> None:
+        error.hint = f"{error.hint} Go on with: vit resume {run.folder.path}"
         write_end(run, state, error)
         end(error)
 
@@ -124,6 +125,8 @@ def reported(run: Run, state: TrainState, stop: StopFlag, end: Callable[[VitErro
 def write_end(run: Run, state: TrainState, error: BaseException) -> None:
     """Write into the folder how a run ended that did not finish."""
     reason = error.problem if isinstance(error, VitError) else f"{type(error).__name__}: {error}"
+    if run.world.size > 1 and not isinstance(error, VitError) and "onnection" in reason:
+        reason = "the connection to another process was lost: it ended or was killed"
     with suppress(VitError):  # a full disk must not hide what happened
         status = "interrupted" if isinstance(error, Stopped) else "failed"
         run.folder.write_status(

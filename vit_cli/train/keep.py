@@ -135,13 +135,13 @@ def read_newest(folder: RunFolder, resumes: bool = True) -> Newest | None:
             if resumes:
                 check_resumable(content, path)
         except CheckpointError as error:
-            notes.append(f"{error.problem}; going on from the checkpoint before it")
+            notes.append(error.problem)
             continue
         return Newest(path, content, tuple(notes))
     if paths:
         raise CheckpointError(
             f"none of the {len(paths)} checkpoints in {folder.checkpoints} can be read; the newest: {notes[0]}",
-            "If they were copied here, copy them again.",
+            "If they were copied here, copy them again. Without them the run starts again at step 0: remove them for that.",
         )
     return None
 

@@ -90,8 +90,8 @@ class Ear:
         if state.skipped_in_a_row > run.recipe.train.max_nonfinite:
             raise TrainingError(
                 f"{problem}; the weights are as they were before it",
-                f"Its images are in {run.journal.nonfinite}. A lower optim.lr, train.clip_norm=1.0 or "
-                "train.precision=fp32 helps most; `vit resume RUN train.max_nonfinite=3` skips up to 3 such steps in a row.",
+                f"Its images are in {run.journal.nonfinite}. To skip such steps: vit resume {run.folder.path} "
+                f"train.max_nonfinite={2 * state.skipped_in_a_row + 1}. If they go on, start a new run with a lower optim.lr.",
             )
         run.progress.note(f"{problem}; skipped, {state.skipped_in_a_row} in a row")
 

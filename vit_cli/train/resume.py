@@ -43,7 +43,7 @@ def resume_run(folder: RunFolder, options: Options, progress: Progress, changes:
             if newest and newest.content["state"]["finished"] and folder.report.is_file():
                 return None
             watcher = make_watcher(progress, folder, world)
-            for text in (*describe_former(former), *describe_devices(folder, world), *(newest.notes if newest else ())):
+            for text in (*describe_former(former), *describe_devices(folder, world), *describe_newest(newest)):
                 watcher.note(text)
             for change in check_recipe(folder, newest, recipe):
                 watcher.note(f"changed: {change}")
@@ -101,6 +101,13 @@ def take_up(newest: Newest, run: Run, state: TrainState) -> None:
     run.progress.note(f"going on from step {state.step}")
 
 
+def describe_newest(newest: Newest | None) -> list[str]:
+    """Say which checkpoints could not be read, or that there is none."""
+    if newest is None:
+        return ["there is no checkpoint yet: starting again at step 0"]
+    return [f"{note}; going on from {newest.path.name}" for note in newest.notes]
+
+
 def describe_former(former: Owner | None) -> list[str]:
     """Say that the process that had the run before did not end in good order."""
     return [f"{former} left the run without a word; going on from its last checkpoint"] if former else []
@@ -113,5 +120,5 @@ def describe_devices(folder: RunFolder, world: World) -> list[str]:
         return []
     return [
         f"{before} -> {world.size} processes: the same images in the same order, with the same augmentation and mixing; "
-        "sums are rounded and dropout is drawn differently"
+        f"sums are rounded and dropout is drawn differently (--devices {before} keeps the last bit)"
     ]

@@ -33,10 +33,11 @@ def test_a_second_signal_ends_at_once_with_the_code_of_the_first() -> None:
 
 def test_the_signals_are_given_back_even_after_an_error() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
+    free = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
 
     def fail() -> None:
         with StopFlag().listening():
-            assert not set(map(signal.getsignal, SIGNALS)) & set(before)
+            assert not set(map(signal.getsignal, free)) & set(before)
             raise OSError
 
     with pytest.raises(OSError):
@@ -131,3 +132,13 @@ def test_a_signal_that_a_launcher_passes_on_is_the_same_one(monkeypatch: pytest.
         now[0] += 1.0
         with pytest.raises(Stopped, match="second signal"):
             signal.raise_signal(signal.SIGTERM)
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopFlag().listening() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop.is_set
+    finally:
+        signal.signal(signal.SIGHUP, before)
