@@ -26,6 +26,13 @@ class Result(NamedTuple):
 
 Run = Callable[..., Result]
 
+
+def is_refused(result: Result, code: int, *words: str) -> bool:
+    """Tell whether a command ended with this code and one message, without a traceback, that has these words."""
+    is_one_message = result.err.count("Error:") == 1 and "Traceback" not in result.err
+    return result.code == code and is_one_message and all(word in result.err for word in words)
+
+
 COLOURS = {"blue": (40, 60, 200), "green": (40, 200, 60), "red": (200, 60, 40)}
 
 TINY = """\

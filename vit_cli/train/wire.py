@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from vit_cli import __version__
 from vit_cli.augment.mix import Mixer, NoMix
 from vit_cli.augment.preprocess import Preprocess, normalise
-from vit_cli.checkpoint.model import open_model
+from vit_cli.checkpoint.model import Saved, open_model
 from vit_cli.checkpoint.writer import Writer
 from vit_cli.data.bad import BadImageLog
 from vit_cli.data.fingerprint import fingerprint
@@ -84,12 +85,7 @@ def wire(
     precision = choose_precision(recipe.train.precision, world.device)
     preprocess = make_preprocess(recipe)
 
-    seed_all(recipe.seed)
-    model = recipe.model.build(len(splits.classes)).to(world.device)
-    if recipe.finetune and saved:
-        changes += load_first_weights(model, recipe, recipe.finetune, saved, splits.classes)
-    if recipe.train.shard == "full":
-        world.shard(model)
+    model = build_model(recipe, saved, splits, world, changes)
     agree = world.any if recipe.train.shard == "full" else bool  # processes with parts judge every batch together
     compiled = torch.compile(model) if recipe.train.compile else model
     parameters = dict(model.named_parameters())
@@ -98,9 +94,7 @@ def wire(
     input = make_input(recipe, splits, plan, preprocess, world)
     ema = recipe.train.ema
     mixer = recipe.mix.build(recipe.seed, len(splits.classes), plan.batch_size, plan.mix_group, plan.mix_until_step)
-
-    def prepare(images: Tensor) -> Tensor:
-        return normalise(images, preprocess)
+    prepare = partial(normalise, preprocess=preprocess)
 
     return Run(
         recipe=recipe,
@@ -122,16 +116,7 @@ def wire(
         ).to(world.device),
         penalty=L1(kernels, recipe.loss.l1) if recipe.loss.l1 else NoPenalty(),
         clip=NoClip() if recipe.train.clip_norm is None else Clip(recipe.train.clip_norm),
-        optimizer=recipe.optim.build(
-            make_groups(
-                parameters.items(),
-                weight_decay=recipe.optim.weight_decay,
-                layer_decay=recipe.optim.layer_decay,
-                decays=model.decays,
-                layer_of=model.layer_of,
-                layers=model.layers,
-            )
-        ),
+        optimizer=build_optimizer(recipe, model),
         ema=Ema(parameters.items(), ema.decay, ema.warmup) if ema else NoEma(),
         evaluate=lambda stop: evaluate(
             model, stop.until_signalled(input.judged, agree), prepare, ScoreSheet(len(splits.classes)), world, precision
@@ -148,6 +133,30 @@ def wire(
         clock=Clock(),
         progress=progress,
     )
+
+
+def build_model(recipe: Recipe, saved: Saved | None, splits: Splits, world: World, changes: list[str]) -> Classifier:
+    """Build the model with its first weights, on its device and in parts if asked; add to `changes` what fine-tuning changed."""
+    seed_all(recipe.seed)
+    model = recipe.model.build(len(splits.classes)).to(world.device)
+    if recipe.finetune and saved:
+        changes += load_first_weights(model, recipe, recipe.finetune, saved, splits.classes)
+    if recipe.train.shard == "full":
+        world.shard(model)
+    return model
+
+
+def build_optimizer(recipe: Recipe, model: Classifier) -> torch.optim.Optimizer:
+    """Build the optimiser, with each parameter in the group of its decay and its layer."""
+    groups = make_groups(
+        model.named_parameters(),
+        weight_decay=recipe.optim.weight_decay,
+        layer_decay=recipe.optim.layer_decay,
+        decays=model.decays,
+        layer_of=model.layer_of,
+        layers=model.layers,
+    )
+    return recipe.optim.build(groups)
 
 
 def open_data(recipe: Recipe, before: Mapping[str, Any] | None) -> tuple[Splits, list[str]]:
