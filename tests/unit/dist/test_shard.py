@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.unit.dist.conftest import free_port
 from vit_cli.dist.shard import copy_whole, find_blocks, is_sharded, part, part_all, part_moments, whole
 from vit_cli.models.vit import Vit
 from vit_cli.optim.optimizer import AdamW, Lamb, Sgd
@@ -249,12 +249,6 @@ world.leave()
 print(json.dumps(facts), flush=True)
 os._exit(0)  # as cli/main.py does: at its end torch's gloo now and then aborts a process
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.unit.dist.conftest import free_port
 from vit_cli.dist.launch import count_processes
 from vit_cli.dist.place import Place, find_meeting_point, find_place, was_restarted
 from vit_cli.dist.world import World, join_world
@@ -57,12 +57,6 @@ world.leave()
 print(json.dumps(facts), flush=True)
 os._exit(0)  # as cli/main.py does: at its end torch's gloo now and then aborts a process
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.slow
