@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -206,6 +207,15 @@ def test_processes_that_do_not_meet_say_where_they_waited(shell: Shell) -> None:
     alone(shell, 1, free_port(), "127.0.0.1")
     alone(shell, 1, free_port(), "nowhere.invalid")
     assert not shell.run.exists()
+
+
+@pytest.mark.case("D10")
+def test_processes_whose_launcher_dies_before_they_met_end_too(shell: Shell) -> None:
+    launcher = shell.start(*shell.words(processes=2))
+    shell.wait_for(lambda: len(shell.alive()) > 2, launcher)  # the processes are there, and still import torch
+    launcher.kill()
+    assert shell.wait(launcher).code == -signal.SIGKILL
+    shell.close()  # nothing that waits for others who can't come is left
 
 
 @pytest.mark.fault

@@ -13,6 +13,7 @@ from uuid import uuid4
 import torch
 
 from vit_cli.device import choose_device
+from vit_cli.dist.orphan import LAUNCHER
 from vit_cli.errors import Stopped, UsageError
 
 
@@ -53,6 +54,7 @@ def run_processes(processes: int, arguments: Sequence[str], folder: Path) -> Map
         signals_to_handle="SIGQUIT",
     )
     os.environ.setdefault("OMP_NUM_THREADS", str(max(torch.get_num_threads() // processes, 1)))
+    os.environ[LAUNCHER] = str(os.getpid())
     literal = [argument.replace("$", "$$") for argument in arguments]  # the launcher fills in ${local_rank}
     try:
         elastic_launch(config, sys.executable)("-m", "vit_cli", *literal)
@@ -60,4 +62,6 @@ def run_processes(processes: int, arguments: Sequence[str], folder: Path) -> Map
         return error.failures
     except SignalException as error:
         raise Stopped(f"stopped by {error.sigval.name}", exit_code=128 + error.sigval) from error
+    finally:
+        del os.environ[LAUNCHER]
     return {}

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from vit_cli.device import choose_device
+from vit_cli.dist.orphan import ending_with_launcher
 from vit_cli.dist.place import Place, find_meeting_point, find_place
 from vit_cli.dist.shard import is_sharded, shard_model
 from vit_cli.dist.watch import Unwatched, Watch
@@ -121,7 +122,10 @@ def join_world(devices: str = "auto") -> World:
     device = choose_device(devices, place.local_rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    watch = meet(place, device) if place.size > 1 and not dist.is_initialized() else Unwatched()
+    if place.size == 1 or dist.is_initialized():
+        return World(place.rank, place.size, device, Unwatched())
+    with ending_with_launcher():
+        watch = meet(place, device)
     return World(place.rank, place.size, device, watch)
 
 
