@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from vit_cli.checkpoint.file import digest, read_checkpoint
-from vit_cli.checkpoint.model import CONFIG, WEIGHTS, check_parts, open_model
+from vit_cli.checkpoint.model import CONFIG, WEIGHTS, check_parts, folder_of, open_model
 
 
 def read_whole(path: Path) -> tuple[Path, dict[str, Any]]:
@@ -17,6 +17,7 @@ def read_whole(path: Path) -> tuple[Path, dict[str, Any]]:
 
     Raises CheckpointError if it can't be read or lacks a part.
     """
+    path = folder_of(path)
     if (path / CONFIG).is_file():
         saved = open_model(path)
         version = saved.about["format_version"]

@@ -56,6 +56,7 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], about: Mapping[str,
 
 def open_model(path: Path) -> Saved:
     """Read the model of a checkpoint file, a run folder or a model folder. Raises CheckpointError, also for weights like NaN."""
+    path = folder_of(path)
     if path.is_dir():
         return open_folder(path)
     content = read_checkpoint(path)
@@ -63,6 +64,11 @@ def open_model(path: Path) -> Saved:
     weights = content["model"] | content["ema"]
     check_weights(weights, path)
     return Saved(path, weights, content["about"])
+
+
+def folder_of(path: Path) -> Path:
+    """Give the model folder that a file of weights is in, if it is in one; any other path as it is."""
+    return path.parent if path.name == WEIGHTS and (path.parent / CONFIG).is_file() else path
 
 
 def check_parts(content: Mapping[str, Any], path: Path) -> None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 HEARTBEAT_SECONDS = 10.0
 REDRAW_SECONDS = 0.2
 MUCH_WAITING = 0.2
+SIGNALLED = 128
+"""Exit codes from here on are those of a signal."""
 
 
 def make_progress(quiet: bool, verbose: bool) -> Progress:
@@ -170,15 +172,17 @@ def show_note(text: str) -> None:
 
 
 def show_error(error: VitError) -> None:
-    """Show a failure in the user's words, and what to do about it."""
-    lines = strip_escapes(error.problem).split("\n")
+    """Show a failure in the user's words, and what to do about it; a stop that was asked for is no error."""
+    is_asked = error.exit_code >= SIGNALLED
+    head, problem = ("", error.problem[:1].upper() + error.problem[1:]) if is_asked else ("Error: ", error.problem)
+    lines = strip_escapes(problem).split("\n")
     lines += [f"  {line}" for line in strip_escapes(error.hint).split("\n") if line]
     if not is_terminal(sys.stderr):
-        write(sys.stderr, "\n".join(["Error: " + lines[0], *lines[1:]]) + "\n")
+        write(sys.stderr, "\n".join([f"{head}{lines[0]}", *lines[1:]]) + "\n")
         return
     from rich.text import Text
 
-    make_console().print(Text.assemble(("Error:", "bold red"), " ", "\n".join(lines)), soft_wrap=True)
+    make_console().print(Text.assemble((head, "bold red"), "\n".join(lines)), soft_wrap=True)
 
 
 def finite(content: Any) -> Any:

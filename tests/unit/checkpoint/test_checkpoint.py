@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from vit_cli.checkpoint.commit import commit, point
-from vit_cli.checkpoint.file import FORMAT, FORMAT_VERSION, read_checkpoint, write_checkpoint
+from vit_cli.checkpoint.facts import read_whole
+from vit_cli.checkpoint.file import FORMAT, FORMAT_VERSION, digest, read_checkpoint, write_checkpoint
 from vit_cli.checkpoint.model import CONFIG, WEIGHTS, open_model, write_model
 from vit_cli.errors import CheckpointError, TrainingError
 
@@ -283,6 +284,16 @@ def test_a_model_folder_gives_back_its_weights(tmp_path: Path) -> None:
         assert model.weights.keys() == weights.keys()
         assert all(torch.equal(model.weights[name], value) for name, value in weights.items())
         assert all(model.weights[name].dtype == value.dtype for name, value in weights.items())
+
+
+def test_the_file_of_weights_stands_for_its_model_folder(tmp_path: Path) -> None:
+    write_model(tmp_path / "model", {"w": torch.ones(2)}, ABOUT)
+    (by_file, in_file), (by_folder, in_folder) = (
+        read_whole(path) for path in (tmp_path / "model" / "model.safetensors", tmp_path / "model")
+    )
+    assert by_file == by_folder
+    assert digest(in_file) == digest(in_folder)
+    assert open_model(by_file).class_names == ("cat", "dög")
 
 
 def test_a_run_without_a_model_folder_gives_its_last_checkpoint(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from vit_cli.cli import console
 from vit_cli.cli.console import make_progress, show_error, show_json, show_result, show_table, write
-from vit_cli.errors import VitError
+from vit_cli.errors import Stopped, VitError
 from vit_cli.train.progress import Row, Silence, Tick
 
 ROW = Row(12, 1.0, 30.0, 2.3012, 2.1034, 24.12, 71.8, 1e-3, 8123, 0.02, 3.1, 724, best=True)
@@ -137,6 +137,11 @@ def test_errors_are_plain_words_with_a_hint_below(capsys: pytest.CaptureFixture[
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "Error: bad name.jpg\n  my.yaml:7  [red]x[/]\n  first\n  second\n"
+
+
+def test_a_stop_that_was_asked_for_is_not_called_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    show_error(Stopped("stopped by SIGTERM at step 7", "Go on with: vit resume", exit_code=143))
+    assert capsys.readouterr().err == "Stopped by SIGTERM at step 7\n  Go on with: vit resume\n"
 
 
 def test_errors_keep_their_brackets_on_a_terminal(terminal: Terminal) -> None:
