@@ -1,7 +1,7 @@
 """Which way to attend trains faster on this CPU, matrix products or torch's fused kernel: bench_attention.py [--json FILE].
 
 Times the forward and backward pass of `attend` between the projections, as the model calls it, both ways by turns.
-`MATMUL_TOKENS` in vit_cli/models/layers.py is set from this.
+`MATMUL_TOKENS` in vit_cli/models/attention.py is set from this.
 Other programs on the same cores spoil it; `--threads 1` minds them least.
 """
 
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vit_cli.device import Precision, autocast
-from vit_cli.models.layers import attend_by_products
+from vit_cli.models.attention import attend_by_products
 
 TOKENS = (17, 65, 197, 401, 577, 1025, 2049)
 HEADS = ((3, 64), (6, 64))  # ViT-Ti and ViT-S: heads, width of a head

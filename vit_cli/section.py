@@ -36,10 +36,31 @@ class Grid(NamedTuple):
         return f"{self.rows}x{self.columns}"
 
 
+TaskName = Literal["classification", "multilabel", "regression"]
+"""What is asked about an image: which one class, which labels of several, or which numbers."""
+
+
+class Scale(Section):
+    """What each target of a regression is brought to: less `mean`, divided by `std`, both of the training images."""
+
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Res = Positive | tuple[Positive, Positive]
 """A resolution in pixels: one number for a square, or [rows, columns]."""
+
+
+def check_multiple(res: Res, unit: int, what: str) -> Res:
+    """Give `res` if each of its sides is a multiple of `unit`, which is `what`; ValueError with the nearest that are."""
+    for side in as_grid(res):
+        if side % unit:
+            below, above = side // unit * unit, (side // unit + 1) * unit
+            near = f"the nearest are {below} and {above}" if below else f"the nearest is {above}"
+            raise ValueError(f"{side} is not a multiple of {what}; {near}")
+    return res
 
 
 def as_grid(res: int | tuple[int, int]) -> Grid:

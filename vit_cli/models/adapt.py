@@ -35,7 +35,7 @@ def stretch_tables(
             except ValueError as error:
                 raise CheckpointError(f"the weights do not fit their own model: {name}: {error}") from error
             changes.append(f"positions  {source[name]} -> {grid} ({stretch})")
-    return Adapted(result, changes)
+    return Adapted(result, list(dict.fromkeys(changes)))
 
 
 def replace_head(weights: Mapping[str, Tensor], model: Classifier) -> dict[str, Tensor]:
@@ -47,6 +47,12 @@ def replace_head(weights: Mapping[str, Tensor], model: Classifier) -> dict[str, 
 
 def load_weights(model: Classifier, weights: Mapping[str, Tensor]) -> None:
     """Copy `weights` into `model`, which must fit to the last tensor; CheckpointError names what does not."""
+    check_fit(model, weights)
+    model.load_state_dict(dict(weights))
+
+
+def check_fit(model: Classifier, weights: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError, naming tensors, unless `weights` fit `model`, which may be on the meta device, to the last one."""
     own = model.state_dict()
     problems = [
         *(f"{name}: missing" for name in own.keys() - weights.keys()),
@@ -66,7 +72,6 @@ def load_weights(model: Classifier, weights: Mapping[str, Tensor]) -> None:
         listed = "\n  ".join(sorted(problems)[:8])
         more = f"\n  and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise CheckpointError(f"the weights do not fit the model:\n  {listed}{more}", "Are they of another model?")
-    model.load_state_dict(dict(weights))
 
 
 def shape(tensor: Tensor) -> str:

@@ -18,6 +18,10 @@ class Classifier(nn.Module):
     """Prefixes of the parameters that belong to the classes; other classes need new ones."""
 
     @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """Images (b, channels, rows, columns) -> one pooled token each (b, d), what the head sees."""
+
+    @abstractmethod
     def layer_of(self, name: str) -> int:
         """Tell the layer of the parameter `name`, from 0 (embedding) to `layers` (head)."""
 

@@ -2,163 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from pydantic import Field, PositiveFloat, ValidationInfo, field_validator, model_validator
 from torch import Tensor, nn
 
 from vit_cli.models.classifier import Classifier
+from vit_cli.models.heads import MapHead, start_at
 from vit_cli.models.init import initialise
-from vit_cli.models.layers import Block, Gelu, MapHead, MlpHead, PatchEmbedding
-from vit_cli.models.positions import FixedPositions, LearnedPositions, NoPositions
-from vit_cli.models.sizes import SIZES, Size, SizeName
-from vit_cli.section import Grid, Positive, Res, Section, Share, as_grid
+from vit_cli.models.layers import Block
+from vit_cli.models.positions import PositionsOfBlocks
+from vit_cli.models.relative import RelativeBias
+from vit_cli.models.vit_fields import Pool, VitFields
+from vit_cli.section import Grid
 
 
-class Vit(Section):
+class Vit(VitFields):
     """A plain Vision Transformer: a published `size`, or any width, depth and heads."""
 
     name: Literal["vit"] = "vit"
-    size: SizeName | None = None
-    width: Positive | None = Field(None, description="width of a token; overrides the size's")
-    depth: Positive | None = Field(None, description="number of blocks; overrides the size's")
-    heads: Positive | None = Field(None, description="attention heads; overrides the size's")
-    mlp: Positive | None = Field(None, description="width inside the MLP; the size's, else 4 x width")
-    patch: Positive = 16
-    res: Res = Field(224, validate_default=True)
-    channels: Literal[3] = 3
-    pool: Literal["cls", "gap", "map"] = "cls"
-    head: Literal["linear", "mlp"] = "linear"
-    head_width: Positive | None = Field(None, description="hidden width of an mlp head; the model's width if left out")
-    head_activation: Literal["tanh", "gelu"] = "tanh"
-    head_bias: float = Field(0.0, description="starting bias of the classes, e.g. -6.9 for binary cross entropy")
-    positions: Literal["learned", "sincos2d", "none"] = "learned"
-    dropout: Share = 0.0
-    attention_dropout: Share = 0.0
-    drop_path: Share = 0.0
-    drop_path_rule: Literal["linear", "constant"] = "linear"
-    norm_eps: PositiveFloat = 1e-6
-    gelu: Gelu = "tanh"
-
-    @field_validator("res")
-    @classmethod
-    def res_fits_patch(cls, res: Res, info: ValidationInfo) -> Res:
-        patch = info.data.get("patch", 1)
-        for side in as_grid(res):
-            if side % patch:
-                below, above = side // patch * patch, (side // patch + 1) * patch
-                near = f"the nearest are {below} and {above}" if below else f"the nearest is {above}"
-                raise ValueError(f"{side} is not a multiple of patch {patch}; {near}")
-        return res
-
-    @model_validator(mode="after")
-    def dimensions_fit(self) -> Vit:
-        if self.size is None and None in (self.width, self.depth, self.heads):
-            raise ValueError("give a size, or all of width, depth and heads")
-        dims = self.dimensions
-        if dims.width % dims.heads:
-            raise ValueError(f"width {dims.width} does not divide into {dims.heads} heads")
-        if self.positions == "sincos2d" and dims.width % 4:
-            raise ValueError(f"sincos2d positions need a width that is a multiple of 4, not {dims.width}")
-        return self
-
-    @property
-    def dimensions(self) -> Size:
-        """Width, depth, MLP width and heads, from the size and what overrides it."""
-        base = SIZES[self.size] if self.size else Size(0, 0, 0, 0)
-        width = self.width or base.width
-        mlp = self.mlp or (base.mlp if base.mlp and self.width is None else 4 * width)
-        return Size(width, self.depth or base.depth, mlp, self.heads or base.heads)
-
-    @property
-    def grid(self) -> Grid:
-        """Rows and columns of patches."""
-        rows, columns = as_grid(self.res)
-        return Grid(rows // self.patch, columns // self.patch)
-
-    def position_grids(self) -> dict[str, Grid]:
-        """Name the weights that are tables over a grid, to be stretched for another resolution."""
-        return {"positions.table": self.grid} if self.positions == "learned" else {}
 
     def build(self, classes: int) -> ViT:
-        """Make the model with its first weights, drawn from torch's global generator."""
-        dims = self.dimensions
-        return ViT(
-            classes=classes,
-            grid=self.grid,
-            patch=self.patch,
-            channels=self.channels,
-            width=dims.width,
-            depth=dims.depth,
-            heads=dims.heads,
-            mlp=dims.mlp,
-            pool=self.pool,
-            head_width=None if self.head == "linear" else (self.head_width or dims.width),
-            head_activation=self.head_activation,
-            head_bias=self.head_bias,
-            positions=self.positions,
-            dropout=self.dropout,
-            attention_dropout=self.attention_dropout,
-            drop_path=self.drop_path,
-            drop_path_rule=self.drop_path_rule,
-            norm_eps=self.norm_eps,
-            gelu=self.gelu,
-        )
+        """Make the model with its first weights, drawn from torch's global generator; 0 classes for one without head."""
+        return ViT(**self.parts(classes))
 
 
 class ViT(Classifier):
-    """Patches, positions, blocks, a LayerNorm, one pooled token, classes.
+    """Patches, positions, blocks, a LayerNorm, one pooled token, classes; put together from its parts.
 
-    Average pooling comes after the last LayerNorm, as at Google. The last layer starts at zero, so the first loss is ln K.
+    Tokens come in this order: class token, those that a subclass adds, registers, patches; all but the patches are the
+    `prefix`. The last layer starts at zero, so the first loss is ln K.
     """
 
     def __init__(
         self,
-        classes: int,
         grid: Grid,
         patch: int,
-        width: int,
-        depth: int,
-        heads: int,
-        mlp: int,
-        channels: int = 3,
-        pool: Literal["cls", "gap", "map"] = "cls",
-        head_width: int | None = None,
-        head_activation: Literal["tanh", "gelu"] = "tanh",
-        head_bias: float = 0.0,
-        positions: Literal["learned", "sincos2d", "none"] = "learned",
-        dropout: float = 0.0,
-        attention_dropout: float = 0.0,
-        drop_path: float = 0.0,
-        drop_path_rule: Literal["linear", "constant"] = "linear",
-        norm_eps: float = 1e-6,
-        gelu: Gelu = "tanh",
+        embedding: nn.Module,
+        has_cls: bool,
+        registers: int,
+        prefix: int,
+        positions: nn.Module,
+        positions_shared: bool,
+        bias: RelativeBias | None,
+        dropout: float,
+        blocks: Sequence[Block],
+        norm: nn.LayerNorm,
+        norm_first: bool,
+        pool: Pool,
+        map_head: MapHead | None,
+        head: nn.Module,
+        head_bias: float,
     ) -> None:
         super().__init__()
-        self.grid, self.patch, self.width, self.mlp_width = grid, patch, width, mlp
-        self.layers = depth + 1
+        self.grid, self.patch, self.prefix, self.width = grid, patch, prefix, norm.normalized_shape[0]
+        self.positions_shared, self.norm_first, self.pooling = positions_shared, norm_first, pool
+        self.layers = len(blocks) + 1
+        self.tokens = prefix + grid.rows * grid.columns
         self.head_names = ("head.",)
-        self.embedding = PatchEmbedding(patch, channels, width)
-        self.cls = nn.Parameter(torch.zeros(1, 1, width)) if pool == "cls" else None
-        self.positions: nn.Module
-        if positions == "learned":
-            self.positions = LearnedPositions(grid, prefix=1 if pool == "cls" else 0, width=width)
-        else:
-            self.positions = FixedPositions(grid, width) if positions == "sincos2d" else NoPositions()
+        self.embedding = embedding
+        self.cls = nn.Parameter(torch.zeros(1, 1, self.width)) if has_cls else None
+        self.registers = nn.Parameter(torch.zeros(1, registers, self.width)) if registers else None
+        self.positions = positions
+        self.bias = bias
         self.dropout = nn.Dropout(dropout)
-        rates = [drop_path * (i / max(depth - 1, 1) if drop_path_rule == "linear" else 1) for i in range(depth)]
-        self.blocks = nn.ModuleList(
-            Block(width, heads, mlp, dropout, attention_dropout, rate, norm_eps, gelu) for rate in rates
-        )
-        self.norm = nn.LayerNorm(width, eps=norm_eps)
-        self.pool = MapHead(width, heads, mlp, norm_eps, gelu) if pool == "map" else None
-        self.head = MlpHead(width, head_width, classes, head_activation) if head_width else nn.Linear(width, classes)
-        self.tokens = grid.rows * grid.columns + (self.cls is not None)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = norm
+        self.pool = map_head
+        self.head = head
         initialise(self)
-        last = self.head.classes if isinstance(self.head, MlpHead) else self.head
-        nn.init.zeros_(last.weight)
-        nn.init.constant_(last.bias, head_bias)
+        start_at(self.head, head_bias)
+        if self.registers is not None:
+            nn.init.normal_(self.registers, std=1e-6)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (b, channels, rows, columns), normalised -> logits (b, classes)."""
@@ -166,21 +82,46 @@ class ViT(Classifier):
         return logits
 
     def features(self, images: Tensor) -> Tensor:
-        """Images (b, channels, rows, columns) -> one pooled token each (b, d), what the head sees."""
-        x = self.encode(images)
+        """Images (b, channels, rows, columns) -> one pooled token each (b, d; cls_gap: b, 2 d), what the head sees."""
+        pooled = self.pool_tokens(self.encode(images))
+        return pooled if self.norm_first else self.norm(pooled)
+
+    def pool_tokens(self, x: Tensor) -> Tensor:
+        """(b, n, d) -> (b, d), cls_gap: (b, 2 d). Mean and map look at patches only."""
+        if self.pooling == "cls":
+            return x[:, 0]
         if self.pool is not None:
-            pooled: Tensor = self.pool(x)
+            pooled: Tensor = self.pool(x[:, self.prefix :])
             return pooled
-        return x[:, 0] if self.cls is not None else x.mean(dim=1)
+        mean = x[:, self.prefix :].mean(dim=1)
+        return mean if self.pooling == "gap" else torch.cat([x[:, 0], mean], dim=1)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images (b, channels, rows, columns) -> tokens after the last LayerNorm (b, n, d), the class token first."""
+        """Images (b, channels, rows, columns) -> tokens (b, n, d), after the last LayerNorm unless it comes after pooling."""
         self.check_shape(images)
-        x = self.dropout(self.positions(self.embedding(images), self.cls))
-        for block in self.blocks:
-            x = block(x)
-        tokens: Tensor = self.norm(x)
-        return tokens
+        x = self.dropout(self.place(self.embed(images), 0))
+        bias = None if self.bias is None else self.bias()
+        for i, block in enumerate(self.blocks):
+            x = block(self.place(x, i) if i else x, bias)
+        return self.norm(x) if self.norm_first else x
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images (b, channels, rows, columns) -> tokens without positions (b, n, d)."""
+        patches: Tensor = self.embedding(images)
+        before = [tokens for tokens in (self.prefix_tokens(), self.registers) if tokens is not None]
+        if not before:
+            return patches
+        return torch.cat([*(tokens.expand(len(patches), -1, -1) for tokens in before), patches], dim=1)
+
+    def prefix_tokens(self) -> Tensor | None:
+        """Give the tokens before the registers (1, k, d), which can have positions; a subclass may add some."""
+        return self.cls
+
+    def place(self, x: Tensor, block: int) -> Tensor:
+        """Add the positions that come before a block: (b, n, d) -> (b, n, d)."""
+        if isinstance(self.positions, PositionsOfBlocks):
+            return self.positions.tables[block](x)
+        return self.positions(x) if block == 0 or self.positions_shared else x
 
     def check_shape(self, images: Tensor) -> None:
         """Raise ValueError for images of another size than the positions are for."""
@@ -189,20 +130,31 @@ class ViT(Classifier):
             raise ValueError(f"images of {Grid(*images.shape[-2:])} for a model of {Grid(*expected)} pixels.")
 
     def layer_of(self, name: str) -> int:
-        """Embedding, class token and positions are layer 0, block i is layer i + 1, norm and head are the last."""
+        """Embedding, prefix tokens and positions are layer 0, block i is layer i + 1, norm, pool and head are the last.
+
+        Positions before block i belong to the layer before it.
+        """
         if name.startswith("blocks."):
             return int(name.split(".")[1]) + 1
-        return 0 if name.startswith(("embedding.", "positions.", "cls")) else self.layers
+        if name.startswith("positions.tables."):
+            return int(name.split(".")[2])
+        return self.layers if name.startswith(("norm.", "pool.", "head")) else 0
 
     def decays(self, name: str, parameter: Tensor) -> bool:
-        """Kernels decay; biases, norms, positions, class token and probe do not (big_vision, optax.py)."""
+        """Kernels decay; biases, norms, positions, tokens before the patches, scales and probe do not (big_vision, optax.py)."""
         return name.endswith(".weight") and parameter.ndim >= 2
 
     def flops(self) -> int:
         """Count a forward pass of one image: matrix products only, a multiply-add as two."""
-        n, d = self.tokens, self.width
         patches = self.grid.rows * self.grid.columns
-        block = n * (4 * d * d + 2 * d * self.mlp_width) + 2 * n * n * d
-        pool = n * 2 * d * d + 2 * d * d + 2 * n * d + 2 * d * self.mlp_width if self.pool is not None else 0
-        head = sum(p.numel() for p in self.head.parameters() if p.ndim == 2)
-        return 2 * (patches * self.embedding.projection.weight.numel() + len(self.blocks) * block + pool + head)
+        products = sum(block.products(self.tokens) for block in self.blocks)
+        products += patches * count_dense(self.embedding) + count_dense(self.head)
+        if self.pool is not None:
+            products += patches * (self.pool.kv.weight.numel() + 2 * self.width)
+            products += sum(count_dense(part) for part in (self.pool.q, self.pool.out, self.pool.mlp))
+        return 2 * products
+
+
+def count_dense(module: nn.Module) -> int:
+    """Count the weights of dense layers, each of which is one multiply-add for each token."""
+    return sum(layer.weight.numel() for layer in module.modules() if isinstance(layer, nn.Linear))

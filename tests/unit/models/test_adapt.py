@@ -10,7 +10,7 @@ from scipy.ndimage import zoom
 
 from vit_cli.errors import CheckpointError
 from vit_cli.models.adapt import load_weights, replace_head, stretch_tables
-from vit_cli.models.positions import Stretch
+from vit_cli.models.positions import Stretch, resize_positions
 from vit_cli.models.vit import Vit
 from vit_cli.section import Grid
 
@@ -43,11 +43,57 @@ def test_equal_grids_and_positions_without_a_table_are_left_alone(other: Vit) ->
     assert stretched.weights == weights
 
 
-def test_sincos2d_weights_fit_any_resolution() -> None:
-    weights = section(positions="sincos2d").build(3).state_dict()
-    larger = section(positions="sincos2d", res=32).build(3)
+@pytest.mark.parametrize("positions", ["sincos2d", "rope", "none"])
+def test_weights_without_a_table_fit_any_resolution(positions: str) -> None:
+    weights = section(positions=positions).build(3).state_dict()
+    larger = section(positions=positions, res=32).build(3)
     load_weights(larger, weights)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in larger.state_dict().items())
+
+
+KINDS = [
+    {"positions_at": "shared"},
+    {"positions_at": "layers"},
+    {"positions": "learned2d"},
+    {"positions": "learned2d", "positions_at": "layers"},
+    {"positions": "relative"},
+    {"positions": "relative", "positions_at": "shared"},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_tables_of_every_kind_are_stretched_each_as_an_image(kind: dict[str, Any]) -> None:
+    small, large = section(depth=2, **kind), section(depth=2, res=(24, 32), **kind)
+    weights = small.build(3).state_dict()
+    stretched = stretch_tables(weights, small.position_grids(), large.position_grids(), GOOGLE).weights
+    load_weights(large.build(3), stretched)
+    assert large.position_grids()
+    for name, target in large.position_grids().items():
+        rows, columns = small.position_grids()[name]
+        image = weights[name].reshape(rows, columns, -1).numpy()
+        expected = zoom(image, (target.rows / rows, target.columns / columns, 1), order=1)
+        torch.testing.assert_close(
+            stretched[name], torch.from_numpy(expected).reshape(stretched[name].shape), rtol=1e-5, atol=1e-5
+        )
+
+
+def test_a_change_that_many_tables_share_is_told_once() -> None:
+    small, large = section(depth=3, positions_at="layers"), section(depth=3, positions_at="layers", res=32)
+    weights = small.build(3).state_dict()
+    changes = stretch_tables(weights, small.position_grids(), large.position_grids(), Stretch()).changes
+    assert changes == ["positions  4x4 -> 8x8 (bicubic)"]
+
+
+def test_two_stretched_tables_are_the_stretched_sum_of_rows_and_columns() -> None:
+    """Learned 2-D positions are linear in rows and columns, and so is stretching: both orders give the same vectors."""
+    small, large = section(positions="learned2d"), section(positions="learned2d", res=(24, 32))
+    model = small.build(3)
+    weights = model.state_dict()
+    stretched = stretch_tables(weights, small.position_grids(), large.position_grids(), Stretch(antialias=True)).weights
+    larger = large.build(3)
+    load_weights(larger, stretched)
+    expected = resize_positions(model.positions.vectors(), Grid(4, 4), Grid(6, 8), Stretch(antialias=True))
+    torch.testing.assert_close(larger.positions.vectors(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_table_that_does_not_hold_its_models_grid_is_a_checkpoint_error() -> None:

@@ -70,6 +70,37 @@ def test_positions_are_normal_and_the_class_token_is_zero() -> None:
     assert not model.cls.any()
 
 
+def test_two_tables_and_those_of_every_block_are_normal() -> None:
+    for name, parameter in build(positions="learned2d", positions_at="layers").positions.named_parameters():
+        assert parameter.std().item() == pytest.approx(0.02, rel=0.2), name
+
+
+@pytest.mark.parametrize("place", ["layers", "shared"])
+def test_relative_biases_are_normal(place: str) -> None:
+    model = build(positions="relative", positions_at=place)
+    for name in Vit(width=8, depth=2, heads=2, positions="relative", positions_at=place).position_grids():
+        assert model.get_parameter(name).std().item() == pytest.approx(0.02, rel=0.2)
+
+
+def test_gate_and_value_are_each_drawn_on_their_own() -> None:
+    mlp = build(ffn="swiglu").blocks[1].mlp
+    for part in (*mlp.fc1.weight.chunk(2), mlp.fc2.weight):
+        assert_uniform(part, xavier(WIDTH, 512))
+    assert mlp.fc1.bias.std().item() == pytest.approx(1e-6, rel=0.2)
+
+
+def test_registers_are_tiny_and_scales_as_asked() -> None:
+    model = build(registers=8, layer_scale=1e-5)
+    assert model.registers.std().item() == pytest.approx(1e-6, rel=0.1)
+    assert model.blocks[0].scale1.gamma.unique().tolist() == pytest.approx([1e-5])
+
+
+def test_attention_without_bias_has_none() -> None:
+    attention = build(qkv_bias=False).blocks[0].attention
+    assert attention.qkv.bias is None
+    assert_uniform(attention.qkv.weight.chunk(3)[1], math.sqrt(3 / WIDTH))
+
+
 def test_norms_start_as_nothing() -> None:
     norms = [module for module in build("map").modules() if isinstance(module, torch.nn.LayerNorm)]
     assert len(norms) == 2 * 2 + 2
@@ -78,7 +109,7 @@ def test_norms_start_as_nothing() -> None:
 
 @pytest.mark.parametrize("classes", [10, 100, 1000])
 @pytest.mark.parametrize("head", ["linear", "mlp"])
-@pytest.mark.parametrize("pool", ["cls", "gap", "map"])
+@pytest.mark.parametrize("pool", ["cls", "gap", "map", "cls_gap"])
 def test_the_first_loss_is_exactly_ln_k(classes: int, head: str, pool: str) -> None:
     model = Vit(width=16, depth=1, heads=2, patch=8, res=16, pool=pool, head=head).build(classes)
     logits = model(torch.randn(3, 3, 16, 16))

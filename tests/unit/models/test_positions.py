@@ -7,12 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from scipy.ndimage import zoom
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from vit_cli.models.positions import FixedPositions, LearnedPositions, NoPositions, Stretch, resize_positions, sincos2d
+from vit_cli.models.positions import (
+    FixedPositions,
+    Learned2dPositions,
+    LearnedPositions,
+    Positions,
+    Stretch,
+    resize_positions,
+    sincos2d,
+)
 from vit_cli.section import Grid
 
 GOOGLE = Stretch(mode="bilinear", align_corners=True)
@@ -111,27 +120,83 @@ def test_a_table_that_does_not_hold_its_grid_is_refused() -> None:
 def test_a_stretch_names_itself() -> None:
     assert str(Stretch()) == "bicubic"
     assert str(Stretch(mode="bilinear", antialias=True, align_corners=True)) == "bilinear + antialias + align corners"
+    assert str(Stretch(offset=0.1)) == "bicubic + offset 0.1"
 
 
-def test_learned_positions_are_added_to_patches_and_prefix_alike() -> None:
+@pytest.mark.parametrize("offset", [0.1, 0.5])
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("target", [(6, 9), (3, 5), (4, 8)])
+def test_an_offset_stretches_as_dino_does(target: tuple[int, int], antialias: bool, offset: float) -> None:
+    given = table(Grid(4, 4))
+    rows, columns = target  # facebookresearch/dinov2, models/vision_transformer.py: interpolate_pos_encoding
+    expected = torch.nn.functional.interpolate(
+        given.reshape(1, 4, 4, -1).permute(0, 3, 1, 2),
+        scale_factor=((rows + offset) / 4, (columns + offset) / 4),
+        mode="bicubic",
+        antialias=antialias,
+    )
+    assert expected.shape[-2:] == target
+    ours = resize_positions(given, Grid(4, 4), Grid(*target), Stretch(antialias=antialias, offset=offset))
+    torch.testing.assert_close(ours, expected.flatten(2).transpose(1, 2))
+    plain = resize_positions(given, Grid(4, 4), Grid(*target), Stretch(antialias=antialias))
+    assert target == (4, 4) or not torch.allclose(ours, plain)
+
+
+def test_an_offset_with_align_corners_is_refused() -> None:
+    with pytest.raises(ValidationError, match="leave one of them out"):
+        Stretch(offset=0.1, align_corners=True)
+
+
+@pytest.mark.parametrize("stretch", [Stretch(), Stretch(antialias=True), GOOGLE, Stretch(offset=0.1)], ids=str)
+def test_one_row_of_places_is_stretched_like_a_line(stretch: Stretch) -> None:
+    line = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(0))
+    square = line.repeat_interleave(5, dim=1)  # 5 x 5, equal along its rows
+    columns = resize_positions(square, Grid(5, 5), Grid(8, 5), stretch).reshape(8, 5, 3)
+    for grids in ((Grid(5, 1), Grid(8, 1)), (Grid(1, 5), Grid(1, 8))):
+        torch.testing.assert_close(resize_positions(line, *grids, stretch)[0], columns[:, 0])
+
+
+def test_a_table_of_two_dimensions_is_stretched_like_one_of_three() -> None:
+    given = table(Grid(3, 5))
+    ours = resize_positions(given[0], Grid(3, 5), Grid(5, 7), Stretch())
+    assert torch.equal(ours, resize_positions(given, Grid(3, 5), Grid(5, 7), Stretch())[0])
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_learned_positions_are_added_to_patches_and_the_first_tokens_before_them(others: int) -> None:
     positions = LearnedPositions(Grid(2, 2), prefix=1, width=3)
     torch.nn.init.constant_(positions.table, 1.0)
     torch.nn.init.constant_(positions.prefix, 10.0)
-    tokens = positions(torch.zeros(5, 4, 3), torch.full((1, 1, 3), 100.0))
-    assert tokens.shape == (5, 5, 3)
+    tokens = positions(torch.full((5, 1 + others + 4, 3), 100.0))
+    assert tokens.shape == (5, 1 + others + 4, 3)
     assert tokens[:, 0].unique().tolist() == [110.0]
-    assert tokens[:, 1:].unique().tolist() == [1.0]
+    assert tokens[:, 1 : 1 + others].unique().tolist() == [100.0] * bool(others)
+    assert tokens[:, 1 + others :].unique().tolist() == [101.0]
 
 
-@pytest.mark.parametrize("prefix", [None, torch.full((1, 1, 4), 7.0)])
-def test_fixed_and_no_positions_leave_the_prefix_alone(prefix: Tensor | None) -> None:
-    patches = torch.zeros(2, 6, 4)
-    fixed, none = FixedPositions(Grid(2, 3), 4)(patches, prefix), NoPositions()(patches, prefix)
-    count = 0 if prefix is None else 1
-    assert torch.equal(fixed[:, count:], sincos2d(Grid(2, 3), 4).expand(2, -1, -1))
-    assert torch.equal(none[:, count:], patches)
-    assert fixed.shape == none.shape == (2, 6 + count, 4)
-    assert count == 0 or fixed[:, 0].unique().tolist() == none[:, 0].unique().tolist() == [7.0]
+def test_two_tables_give_each_patch_its_column_then_its_row() -> None:
+    positions = Learned2dPositions(Grid(2, 3), prefix=1, width=4)
+    with torch.no_grad():
+        positions.rows.copy_(torch.tensor([[[1.0, 1.5], [2.0, 2.5]]]))
+        positions.columns.copy_(torch.tensor([[[10.0, 10.5], [20.0, 20.5], [30.0, 30.5]]]))
+        positions.prefix.fill_(7.0)
+    tokens = positions(torch.zeros(2, 7, 4))
+    assert tokens[1, 0].tolist() == [7.0] * 4
+    expected = [[x, x + 0.5, y, y + 0.5] for y in (1.0, 2.0) for x in (10.0, 20.0, 30.0)]
+    assert tokens[1, 1:].tolist() == expected
+
+
+def test_two_tables_need_an_even_width() -> None:
+    with pytest.raises(ValueError, match="even width, not 5"):
+        Learned2dPositions(Grid(2, 3), prefix=0, width=5)
+
+
+@pytest.mark.parametrize("positions", [FixedPositions(Grid(2, 3), 4), LearnedPositions(Grid(2, 3), 0, 4)])
+@pytest.mark.parametrize("prefix", [0, 1, 3])
+def test_tokens_without_a_position_are_left_alone(positions: Positions, prefix: int) -> None:
+    tokens = positions(torch.full((2, prefix + 6, 4), 7.0))
+    assert torch.equal(tokens[:, prefix:], (positions.table + 7).expand(2, -1, -1))
+    assert tokens[:, :prefix].unique().tolist() == [7.0] * bool(prefix)
 
 
 def test_fixed_positions_are_no_part_of_the_weights() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import timm
 import torch
 
 from vit_cli.models.sizes import SIZES
@@ -57,7 +58,26 @@ def test_better_plain_vit_has_its_published_parameters(head: str, parameters: in
 
 
 def test_base_without_its_head_has_its_published_parameters() -> None:
-    assert count(size="base") - (768 * 1000 + 1000) == 85_798_656
+    assert count(classes=0, size="base") == 85_798_656
+
+
+DINO2: dict[str, Any] = {"patch": 14, "res": 518, "layer_scale": 1e-5, "registers": 4, "cls_position": False}
+DINO3: dict[str, Any] = {"patch": 16, "layer_scale": 1e-5, "registers": 4, "positions": "rope", "qkv_bias": False}
+GIANT = {"size": "giant_opt", "heads": 24, "ffn": "swiglu"}
+OF_TIMM = [
+    ("vit_small_patch14_reg4_dinov2", {"size": "small", **DINO2}),
+    ("vit_giant_patch14_reg4_dinov2", {**GIANT, **DINO2}),
+    ("vit_small_patch16_dinov3", {"size": "small", **DINO3, "cls_token": True, "pool": "gap"}),
+    ("vit_so400m_patch14_siglip_384", {"size": "so400m", "patch": 14, "res": 378, "pool": "map"}),
+    ("deit3_medium_patch16_224", {"size": "medium", "layer_scale": 1e-6, "cls_position": False}),
+]
+
+
+@pytest.mark.parametrize(("name", "fields"), OF_TIMM, ids=[name for name, _ in OF_TIMM])
+def test_models_of_other_families_have_as_many_parameters_as_timms(name: str, fields: dict[str, Any]) -> None:
+    with torch.device("meta"):
+        peer = timm.create_model(name, num_classes=10)
+    assert count(classes=10, **fields) == sum(parameter.numel() for parameter in peer.parameters())
 
 
 @pytest.mark.parametrize("pool", ["cls", "gap", "map"])

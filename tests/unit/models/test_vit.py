@@ -7,15 +7,31 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from pydantic import ValidationError
+from timm.layers import SwiGLUPacked
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer as TimmViT
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.vision_transformer import VisionTransformer as TorchvisionViT
 
+from vit_cli.models.positions import sincos2d
 from vit_cli.models.vit import ViT, Vit
 
-POOLS = ["cls", "gap", "map"]
+POOLS = ["cls", "gap", "map", "cls_gap"]
+EVERYTHING = {"registers": 2, "layer_scale": 0.1, "ffn": "swiglu", "qk_norm": True, "pool_norm": "before"}
+KINDS: list[dict[str, Any]] = [
+    {"positions": "sincos2d"},
+    {"positions": "none"},
+    {"positions": "learned2d", "positions_at": "layers"},
+    {"positions": "learned", "positions_at": "shared", "cls_position": False},
+    {"positions": "relative", "pool": "gap", "cls_token": True},  # the last layer's tells a class token nothing
+    {"positions": "relative", "positions_at": "shared"},
+    {"positions": "rope"},
+    {"positions": "rope", "attention": "window", "window": 2, "full_every": 2},
+    {"attention": "axial", "depth": 4},
+    EVERYTHING,
+]
 
 
 def build(classes: int = 5, seed: int = 0, **changes: Any) -> ViT:
@@ -38,34 +54,50 @@ def kernel(model: ViT) -> Tensor:
     return weight.view(weight.shape[0], 3, model.patch, model.patch)
 
 
-def load_timm(model: ViT, pool: str, act_layer: str) -> TimmViT:
-    """timm's model with the same weights. Google pools after the last norm: timm does so with `fc_norm=False`."""
-    peer = TimmViT(
-        img_size=(12, 20),
-        patch_size=4,
-        num_classes=5,
-        embed_dim=24,
-        depth=3,
-        num_heads=3,
-        mlp_ratio=2.0,
-        global_pool={"cls": "token", "gap": "avg", "map": "map"}[pool],
-        class_token=pool == "cls",
-        fc_norm=False,
-        act_layer=act_layer,
-    )
-    renamed = {"attention.qkv": "attn.qkv", "attention.out": "attn.proj", "pool.out": "attn_pool.proj"}
-    renamed |= {"pool.probe": "attn_pool.latent", "pool.": "attn_pool."}
+TIMM = {
+    "attention.qkv": "attn.qkv",
+    "attention.out": "attn.proj",
+    "attention.norm_": "attn.",
+    "attention.bias.table": "attn.rel_pos.relative_position_bias_table",
+    "scale1": "ls1",
+    "scale2": "ls2",
+    "pool.out": "attn_pool.proj",
+    "pool.probe": "attn_pool.latent",
+    "pool.": "attn_pool.",
+    "registers": "reg_token",
+}
+
+
+def as_timm(model: ViT) -> dict[str, Tensor]:
+    """The weights in timm's names, but for the positions at the stem."""
     state = {"patch_embed.proj.weight": kernel(model), "patch_embed.proj.bias": model.embedding.projection.bias}
-    state["pos_embed"] = model.positions.table
-    if pool == "cls":
-        state["cls_token"] = model.cls
-        state["pos_embed"] = torch.cat([model.positions.prefix, model.positions.table], dim=1)
     for name, value in model.state_dict().items():
-        if not name.startswith(("embedding.", "positions.", "cls")):
-            old = next((old for old in renamed if old in name), "")
-            state[name.replace(old, renamed[old]) if old else name] = value
+        if not name.startswith(("embedding.", "positions.")):
+            old = next((old for old in TIMM if old in name), "")
+            name = name.replace(old, TIMM[old]) if old else name  # noqa: PLW2901
+            state[name.replace("attn.q.", "attn.q_norm.").replace("attn.k.", "attn.k_norm.")] = value
+    if model.cls is not None:
+        state["cls_token"] = state.pop("cls")
+    return state
+
+
+def load_timm(model: ViT, pool: str, **fields: Any) -> TimmViT:
+    """timm's model with the same weights. Google pools after the last norm: timm does so with `fc_norm=False`."""
+    standard = {"img_size": (12, 20), "patch_size": 4, "num_classes": 5, "embed_dim": 24, "depth": 3, "num_heads": 3}
+    standard |= {"mlp_ratio": 2.0, "global_pool": pool, "class_token": model.cls is not None, "fc_norm": False}
+    peer = TimmViT(**standard | fields)
+    state = as_timm(model)
+    state["pos_embed"] = model.positions.table
+    if not fields.get("no_embed_class") and model.positions.prefix is not None:  # timm's registers can have positions
+        registers = torch.zeros(1, fields.get("reg_tokens", 0), 24)
+        state["pos_embed"] = torch.cat([model.positions.prefix, registers, model.positions.table], dim=1)
+    if fields.get("fc_norm"):
+        state = {name.replace("norm.", "fc_norm.") if name.startswith("norm.") else name: state[name] for name in state}
     peer.load_state_dict(state)
     return peer.eval()
+
+
+TIMMS_POOL = {"cls": "token", "gap": "avg", "map": "map"}
 
 
 @pytest.mark.parametrize(
@@ -80,8 +112,138 @@ def load_timm(model: ViT, pool: str, act_layer: str) -> TimmViT:
 )
 def test_logits_are_those_of_timm(pool: str, gelu: str) -> None:
     model = build(pool=pool, gelu=gelu).eval()
-    peer = load_timm(model, pool, {"exact": "gelu", "tanh": "gelu_tanh"}[gelu])
+    peer = load_timm(model, TIMMS_POOL[pool], act_layer={"exact": "gelu", "tanh": "gelu_tanh"}[gelu])
     torch.testing.assert_close(model(images()), peer(images()), rtol=1e-5, atol=1e-5)
+
+
+SWIGLU = {"mlp_layer": SwiGLUPacked, "mlp_ratio": 4.0, "act_layer": nn.SiLU}
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "registers": ({"registers": 4}, {"reg_tokens": 4}),
+    "no class position": ({"cls_position": False}, {"no_embed_class": True}),
+    "layer scale": ({"layer_scale": 0.1}, {"init_values": 0.1}),
+    "qk norm": ({"qk_norm": True}, {"qk_norm": True}),
+    "no qkv bias": ({"qkv_bias": False}, {"qkv_bias": False}),
+    "swiglu": ({"ffn": "swiglu"}, SWIGLU),
+    "norm after pooling": ({"pool_norm": "after"}, {"fc_norm": True}),
+}
+ALL = tuple({key: value for pair in VARIANTS.values() for key, value in pair[side].items()} for side in (0, 1))
+
+
+@pytest.mark.parametrize("pool", ["cls", "gap"])
+@pytest.mark.parametrize(("ours", "timms"), [*VARIANTS.values(), ALL], ids=[*VARIANTS, "all at once"])
+def test_every_variant_is_that_of_timm(pool: str, ours: dict[str, Any], timms: dict[str, Any]) -> None:
+    model = build(pool=pool, cls_token=True, gelu="exact", **ours).eval()
+    peer = load_timm(model, TIMMS_POOL[pool], **timms)
+    torch.testing.assert_close(model(images()), peer(images()), rtol=1e-5, atol=1e-5)
+
+
+def test_a_map_looks_at_patches_only_as_timms_does() -> None:
+    model = build(pool="map", cls_token=True, registers=2, gelu="exact").eval()
+    peer = load_timm(model, "map", reg_tokens=2)
+    torch.testing.assert_close(model(images()), peer(images()), rtol=1e-5, atol=1e-5)
+
+
+def test_class_token_and_mean_of_patches_side_by_side_are_those_of_timms_tokens() -> None:
+    model = build(pool="cls_gap", registers=2, gelu="exact").eval()
+    state = build(pool="cls", registers=2, gelu="exact")
+    state.load_state_dict({**model.state_dict(), **{f"head.{name}": p for name, p in state.head.named_parameters()}})
+    tokens = load_timm(state, "token", reg_tokens=2).forward_features(images())
+    pooled = torch.cat([tokens[:, 0], tokens[:, 3:].mean(dim=1)], dim=1)
+    torch.testing.assert_close(model.features(images()), pooled, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(model(images()), model.head(pooled), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("registers", [0, 4])
+@pytest.mark.parametrize("pool", ["cls", "gap"])
+def test_rotations_make_timms_dinov3(pool: str, registers: int) -> None:
+    model = build(
+        positions="rope", pool=pool, cls_token=True, registers=registers, layer_scale=0.1, qkv_bias=False, gelu="exact"
+    ).eval()
+    peer = Eva(
+        img_size=(12, 20),
+        patch_size=4,
+        num_classes=5,
+        embed_dim=24,
+        depth=3,
+        num_heads=3,
+        mlp_ratio=2.0,
+        qkv_bias=False,
+        init_values=0.1,
+        rope_type="dinov3",
+        rope_temperature=100,
+        rope_rotate_half=True,
+        use_rot_pos_emb=True,
+        use_abs_pos_emb=False,
+        num_reg_tokens=registers,
+        use_fc_norm=False,
+        global_pool=TIMMS_POOL[pool],
+    ).eval()
+    state = {
+        name.replace("ls1.gamma", "gamma_1").replace("ls2.gamma", "gamma_2"): p for name, p in as_timm(model).items()
+    }
+    peer.load_state_dict(state)
+    torch.testing.assert_close(model(images()), peer(images()), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("place", ["layers", "shared"])
+def test_relative_biases_make_timms_relative_model(place: str) -> None:
+    model = build(positions="relative", positions_at=place, pool="gap", gelu="exact").eval()
+    peer = VisionTransformerRelPos(
+        img_size=(12, 20),
+        patch_size=4,
+        num_classes=5,
+        embed_dim=24,
+        depth=3,
+        num_heads=3,
+        mlp_ratio=2.0,
+        init_values=None,
+        rel_pos_type="bias",
+        shared_rel_pos=place == "shared",
+    ).eval()
+    state = as_timm(model)
+    if place == "shared":
+        state["shared_rel_pos.relative_position_bias_table"] = state.pop("bias.table")
+    peer.load_state_dict(state)
+    torch.testing.assert_close(model(images()), peer(images()), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("registers", [0, 2])
+@pytest.mark.parametrize("positions", ["learned", "learned2d"])
+@pytest.mark.parametrize("place", ["stem", "layers", "shared"])
+def test_positions_are_added_where_they_are_to_be(place: str, positions: str, registers: int) -> None:
+    model = build(positions=positions, positions_at=place, registers=registers).eval()
+    state = model.state_dict()
+
+    def vectors(block: int) -> Tensor:
+        name = f"positions.tables.{block}." if place == "layers" else "positions."
+        if positions == "learned":
+            table = state[name + "table"]
+        else:
+            halves = state[name + "columns"].expand(3, 5, 12), state[name + "rows"][0][:, None].expand(3, 5, 12)
+            table = torch.cat(halves, dim=-1).reshape(1, 15, 24)
+        return torch.cat([state[name + "prefix"], torch.zeros(1, registers, 24), table], dim=1)
+
+    before = [model.cls] + ([model.registers] if registers else [])
+    x = torch.cat([*(tokens.expand(2, -1, -1) for tokens in before), model.embedding(images())], dim=1)
+    for i, block in enumerate(model.blocks):
+        x = block(x + vectors(i) if i == 0 or place != "stem" else x)
+    torch.testing.assert_close(model(images()), model.head(model.norm(x)[:, 0]))
+
+
+def test_fixed_positions_can_come_before_every_block() -> None:
+    model = build(positions="sincos2d", positions_at="shared", pool="gap").eval()
+    x = model.embedding(images())
+    for block in model.blocks:
+        x = block(x + sincos2d(model.grid, 24))
+    torch.testing.assert_close(model.encode(images()), model.norm(x))
+
+
+@pytest.mark.parametrize("pool", ["cls", "gap", "map", "cls_gap"])
+def test_a_model_without_head_gives_what_a_head_would_see(pool: str) -> None:
+    model = build(pool=pool, head="mlp").eval()
+    headless = Vit(width=24, depth=3, heads=3, mlp=48, patch=4, res=(12, 20), pool=pool).build(0).eval()
+    headless.load_state_dict({name: p for name, p in model.state_dict().items() if not name.startswith("head.")})
+    assert torch.equal(headless(images()), model.features(images()))
 
 
 TORCHVISION = {
@@ -181,10 +343,18 @@ def test_operations_are_what_torch_counts(pool: str, head: str, res: Any) -> Non
     assert model.flops() == counter.get_total_flops()
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_operations_of_every_kind_are_what_torch_counts(kind: dict[str, Any]) -> None:
+    model = build(**kind).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(images(1))
+    assert model.flops() == counter.get_total_flops()
+
+
 @pytest.mark.parametrize("pool", POOLS)
-@pytest.mark.parametrize("positions", ["learned", "sincos2d", "none"])
-def test_every_parameter_gets_a_gradient(pool: str, positions: str) -> None:
-    model = build(pool=pool, positions=positions, head="mlp")
+@pytest.mark.parametrize("kind", [{}, *KINDS], ids=str)
+def test_every_parameter_gets_a_gradient(pool: str, kind: dict[str, Any]) -> None:
+    model = build(**{"pool": pool, "head": "mlp"} | kind)
     model(images()).square().sum().backward()
     assert [
         name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()
@@ -197,26 +367,47 @@ def test_every_parameter_has_a_layer_and_every_layer_has_parameters(pool: str) -
     by_layer: dict[int, set[str]] = {}
     for name, _ in model.named_parameters():
         by_layer.setdefault(model.layer_of(name), set()).add(name.split(".")[0])
-    first = {"embedding", "positions"} | ({"cls"} if pool == "cls" else set())
+    first = {"embedding", "positions"} | ({"cls"} if pool in ("cls", "cls_gap") else set())
     last = {"norm", "head"} | ({"pool"} if pool == "map" else set())
     assert by_layer == {0: first, 1: {"blocks"}, 2: {"blocks"}, 3: {"blocks"}, 4: last}
     assert model.layers == 4
     assert model.layer_of("blocks.2.norm1.weight") == 3
 
 
-@pytest.mark.parametrize("pool", POOLS)
-def test_weight_decay_is_for_kernels_only(pool: str) -> None:
-    model = build(pool=pool, head="mlp")
+def test_what_stands_before_the_patches_is_of_layer_0_and_positions_before_a_block_of_the_layer_before_it() -> None:
+    names = {"registers", "cls", "positions.tables.0.rows", "positions.tables.0.prefix", "embedding.projection.bias"}
+    model = build(registers=2, positions="learned2d", positions_at="layers")
+    assert {name for name, _ in model.named_parameters() if model.layer_of(name) == 0} >= names
+    assert [model.layer_of(f"positions.tables.{i}.columns") for i in range(3)] == [0, 1, 2]
+    relative = build(positions="relative", positions_at="shared")
+    assert relative.layer_of("bias.table") == 0
+    assert build(positions="relative").layer_of("blocks.1.attention.bias.table") == 2
+    assert build(layer_scale=0.1).layer_of("blocks.2.scale1.gamma") == 3
+
+
+@pytest.mark.parametrize("kind", [*({"pool": pool} for pool in POOLS), *KINDS], ids=str)
+def test_weight_decay_is_for_kernels_only(kind: dict[str, Any]) -> None:
+    model = build(head="mlp", **kind)
     kernels = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     assert {name for name, parameter in model.named_parameters() if model.decays(name, parameter)} == kernels
 
 
-@pytest.mark.parametrize(("pool", "tokens"), [("cls", 16), ("gap", 15), ("map", 15)])
-def test_the_length_of_the_sequence_is_known(pool: str, tokens: int) -> None:
-    model = build(pool=pool)
+@pytest.mark.parametrize(
+    ("fields", "tokens", "features"),
+    [
+        ({"pool": "cls"}, 16, 24),
+        ({"pool": "gap"}, 15, 24),
+        ({"pool": "map"}, 15, 24),
+        ({"pool": "cls_gap"}, 16, 48),
+        ({"pool": "gap", "cls_token": True, "registers": 4}, 20, 24),
+        ({"pool": "map", "registers": 1, "cls_token": True}, 17, 24),
+    ],
+)
+def test_the_length_of_the_sequence_is_known(fields: dict[str, Any], tokens: int, features: int) -> None:
+    model = build(**fields)
     assert model.encode(images()).shape == (2, tokens, 24)
     assert model.tokens == tokens
-    assert model.features(images()).shape == (2, 24)
+    assert model.features(images()).shape == (2, features)
 
 
 def test_images_of_another_size_are_refused() -> None:
@@ -224,51 +415,35 @@ def test_images_of_another_size_are_refused() -> None:
         build()(torch.zeros(1, 3, 20, 12))
 
 
-@pytest.mark.parametrize("pool", POOLS)
-def test_bf16_is_near_float32(pool: str) -> None:
-    model = build(pool=pool).eval()
+@pytest.mark.parametrize("kind", [*({"pool": pool} for pool in POOLS), *KINDS], ids=str)
+def test_bf16_is_near_float32(kind: dict[str, Any]) -> None:
+    model = build(**kind).eval()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = model(images())
     assert rough.dtype == torch.bfloat16
     torch.testing.assert_close(rough.float(), model(images()), rtol=0.05, atol=0.05)
 
 
-@pytest.mark.parametrize(
-    ("res", "message"), [(200, "nearest are 192 and 208"), ((224, 30), "30 is not .*16 and 32"), (9, "nearest is 16")]
-)
-def test_a_resolution_that_patches_do_not_divide_names_its_neighbours(res: Any, message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        Vit(size="tiny", patch=16, res=res)
+def test_a_patch_sees_its_window_until_a_block_without_windows() -> None:
+    """Grids of 3 x 5 patches in windows of 2: the first patch shares its window with those at 0, 1, 5 and 6."""
+
+    def reach(**fields: Any) -> list[int]:
+        model = build(pool="gap", attention="window", window=2, **fields).eval()
+        tokens = torch.randn(1, 15, 24, requires_grad=True)
+        x = tokens
+        for block in model.blocks:
+            x = block(x)
+        return torch.autograd.grad(x[0, 0].square().sum(), tokens)[0][0].any(dim=1).nonzero().flatten().tolist()
+
+    assert reach() == [0, 1, 5, 6]
+    assert reach(full_every=3) == list(range(15))
+    assert reach(full_every=4) == [0, 1, 5, 6]
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({}, "give a size, or all of width, depth and heads"),
-        ({"width": 64, "depth": 2}, "give a size, or all of width, depth and heads"),
-        ({"size": "tiny", "heads": 5}, "width 192 does not divide into 5 heads"),
-        ({"width": 6, "depth": 1, "heads": 1, "positions": "sincos2d"}, "multiple of 4, not 6"),
-        ({"size": "tiny", "dropout": 1.5}, "less than or equal to 1"),
-        ({"size": "tiny", "norm_eps": 0.0}, "greater than 0"),
-        ({"size": "tiny", "depht": 3}, "Extra inputs are not permitted"),
-        ({"size": "tiny", "patch": "16"}, "valid integer"),
-        ({"size": "tiny", "channels": 1}, "Input should be 3"),
-    ],
-)
-def test_a_model_that_does_not_hold_together_is_refused(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        Vit(**fields)
-
-
-def test_free_dimensions_override_those_of_the_size() -> None:
-    assert Vit(size="so400m", depth=3).dimensions == (1152, 3, 4304, 16)
-    assert Vit(size="so400m", width=64).dimensions == (64, 27, 256, 16)
-    assert Vit(size="so400m", width=64, mlp=100).dimensions == (64, 27, 100, 16)
-    assert Vit(width=64, depth=2, heads=4).dimensions == (64, 2, 256, 4)
-
-
-def test_only_learned_positions_are_tables_to_stretch() -> None:
-    assert Vit(size="tiny", res=(32, 64)).position_grids() == {"positions.table": (2, 4)}
-    assert Vit(size="tiny", positions="sincos2d").position_grids() == {}
-    for name, grid in Vit(size="mu", res=(32, 64)).position_grids().items():
-        assert build(size="mu", patch=16, res=(32, 64)).state_dict()[name].shape[1] == grid.rows * grid.columns
+def test_rows_then_columns_reach_the_whole_grid_in_two_blocks() -> None:
+    model = build(pool="gap", attention="axial", depth=2).eval()
+    tokens = torch.randn(1, 15, 24, requires_grad=True)
+    rows = model.blocks[0](tokens)
+    for x, expected in ((rows, range(5)), (model.blocks[1](rows), range(15))):
+        gradient = torch.autograd.grad(x[0, 0].square().sum(), tokens, retain_graph=True)[0]
+        assert gradient[0].any(dim=1).nonzero().flatten().tolist() == list(expected)
