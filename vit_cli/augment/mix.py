@@ -87,7 +87,8 @@ class Mixer:
         """Mix positions `first` ... of the global batch of a step; the arguments are left as they are.
 
         (b, 3, h, w) floats and (b,) class numbers -> images of the same shape and (b, classes) float32, whose rows add
-        up to 1. Raises ValueError if the positions are not whole groups.
+        up to 1. Labels (b, classes), marks or numbers, are mixed as they are. Raises ValueError if the positions are not
+        whole groups.
         """
         size, (h, w) = len(images), images.shape[-2:]
         if first % self.group or size % self.group or first + size > self.batch_size:
@@ -95,7 +96,9 @@ class Mixer:
             raise ValueError(f"{here} are not whole groups of {self.group}.")
         table = torch.from_numpy(np.stack(self.draw(step, h, w))[:, first : first + size].astype(np.float32))
         table = send(table, images.device)
-        own = (labels.unsqueeze(1) == torch.arange(self.classes, device=labels.device)).to(torch.float32)
+        own = labels
+        if not labels.is_floating_point():
+            own = (labels.unsqueeze(1) == torch.arange(self.classes, device=labels.device)).to(torch.float32)
         weight = weigh(table, h, w, has_boxes=self.mix.cutmix > 0).to(images.dtype)
         return self.blend(images, weight), self.blend(own, table[1].unsqueeze(1))
 

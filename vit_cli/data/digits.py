@@ -7,11 +7,17 @@ from typing import Literal
 import numpy as np
 
 from vit_cli.data.samples import Pixels
-from vit_cli.section import Section
+from vit_cli.section import Section, TaskName
+
+TRAITS = {"even": (0, 2, 4, 6, 8), "prime": (2, 3, 5, 7), "square": (0, 1, 4, 9), "loop": (0, 6, 8, 9)}
+"""What can be said of a digit besides its name; the strokes of the last four close."""
 
 
 class Digits(Section):
-    """1,797 grey images of 8x8 pixels, ten classes (Alpaydin & Kaynak, 1998; the test part of the UCI set)."""
+    """1,797 grey images of 8x8 pixels, ten classes (Alpaydin & Kaynak, 1998; the test part of the UCI set).
+
+    With several labels, these are what holds of the number: even, prime, square, loop. Regression learns its value.
+    """
 
     name: Literal["digits"] = "digits"
 
@@ -20,10 +26,15 @@ class Digits(Section):
         """Say where the images come from."""
         return "digits (scikit-learn)"
 
-    def open(self) -> Pixels:
+    def open(self, task: TaskName = "classification") -> Pixels:
         """Load them, scaled from 0..16 to 0..255."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
+        if task == "regression":
+            return Pixels("digits", pixels, digits.target.astype(np.float64)[:, None], ["digit"])
+        if task == "multilabel":
+            marks = np.stack([np.isin(digits.target, numbers) for numbers in TRAITS.values()], axis=1)
+            return Pixels("digits", pixels, marks.astype(np.float32), list(TRAITS))
         return Pixels("digits", pixels, digits.target.astype(np.int64), [str(digit) for digit in range(10)])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vit_cli.data.hf import HuggingFaceSamples
 from vit_cli.data.keys import BITS
 from vit_cli.data.samples import Files, Pixels, Samples, View, printable
+from vit_cli.data.split import EVERY
 
 Rows = NDArray[np.int64]
 SHOWN = 8
@@ -23,10 +24,15 @@ def fingerprint(samples: Samples) -> dict[str, list[int]]:
 
     What an image is: its key; where that is only a row number, also its pixels (`Pixels`), or the size and file name of
     its picture (Hugging Face). Where the data lies does not count, nor what is inside the files of a folder. Images
-    count in their order, so equal fingerprints mean equal epochs. Takes less than a second for a million images, besides
-    what reading all pixels takes. Samples are best given as they were opened: cached ones give their keys alone.
+    count in their order, so equal fingerprints mean equal epochs. Images without classes are one class, and their labels
+    count. Takes less than a second for a million images, besides what reading all pixels takes. Samples are best given
+    as they were opened: cached ones give their keys alone.
     """
     content = reader(samples)
+    if samples.labels.ndim > 1:
+        rows = np.arange(len(samples))
+        labelled = content(rows) + samples.labels.astype("<f8").tobytes()
+        return {EVERY: [len(rows), hash_bytes(labelled), hash_bytes(as_bytes(rows))]}
     ends = np.cumsum(np.bincount(samples.labels, minlength=len(samples.classes)))
     parts = np.split(np.argsort(samples.labels, kind="stable"), ends[:-1])
     return {
@@ -38,7 +44,7 @@ def fingerprint(samples: Samples) -> dict[str, list[int]]:
 def differences(before: Mapping[str, Sequence[int]], now: Mapping[str, Sequence[int]]) -> list[str]:
     """Say in a few lines what is different now, class by class; nothing if the fingerprints are equal."""
     lines = [
-        f"class {printable(name.encode('utf-8', 'backslashreplace'))}{change}"
+        f"{describe(name)}{change}"
         for name in {**before, **now}
         if (change := compare(before.get(name), now.get(name)))
     ]
@@ -47,6 +53,11 @@ def differences(before: Mapping[str, Sequence[int]], now: Mapping[str, Sequence[
     if not lines and any(before[name] != now[name] for name in before):
         return ["the same images, but the classes follow each other in another order"]
     return lines
+
+
+def describe(name: str) -> str:
+    """Name a class, or all images."""
+    return "images and labels" if name == EVERY else f"class {printable(name.encode('utf-8', 'backslashreplace'))}"
 
 
 def compare(before: Sequence[int] | None, now: Sequence[int] | None) -> str:

@@ -6,7 +6,7 @@ import errno
 import os
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ MAX_BYTES = 256 * 2**20
 
 Content = bytes | NDArray[np.uint8]
 """An encoded picture, or its pixels: (h, w) grey or (h, w, 3) RGB."""
+Labels = NDArray[Any]
+"""Class numbers (n,) in int64; or for K labels or targets (n, K): marks of 0 and 1 in float32, numbers in float64 as they
+were read and in float32 once standardised."""
 
 
 class Samples(Protocol):
@@ -25,11 +28,11 @@ class Samples(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes; a label is a place in this list."""
+        """The names of the classes, a label is a place in this list; or of the columns of `labels`."""
 
     @property
-    def labels(self) -> NDArray[np.int64]:
-        """The label of every image: (n,)."""
+    def labels(self) -> Labels:
+        """The label of every image: (n,), or (n, K)."""
 
     def __len__(self) -> int:
         """Count the images."""
@@ -65,7 +68,7 @@ class PackedNames:
 class Files:
     """Pictures in files below one folder; `names` are their paths from `root`, with "/" between folders."""
 
-    def __init__(self, root: str, names: PackedNames, labels: NDArray[np.int64], classes: Sequence[str]) -> None:
+    def __init__(self, root: str, names: PackedNames, labels: Labels, classes: Sequence[str]) -> None:
         self.root = os.fsencode(root)
         self.names = names
         self.labels = labels
@@ -97,9 +100,7 @@ class Files:
 class Pixels:
     """Images that are in memory already: (n, h, w) or (n, h, w, 3)."""
 
-    def __init__(
-        self, title: str, pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: Sequence[str]
-    ) -> None:
+    def __init__(self, title: str, pixels: NDArray[np.uint8], labels: Labels, classes: Sequence[str]) -> None:
         self.title = title
         self.pixels = pixels
         self.labels = labels
@@ -125,9 +126,7 @@ class Pixels:
 class View:
     """Other images, other labels, the same contents: image `i` is image `rows[i]` of `base`."""
 
-    def __init__(
-        self, base: Samples, rows: NDArray[np.int64], labels: NDArray[np.int64], classes: Sequence[str]
-    ) -> None:
+    def __init__(self, base: Samples, rows: NDArray[np.int64], labels: Labels, classes: Sequence[str]) -> None:
         self.base = base
         self.rows = rows
         self.labels = labels
@@ -152,6 +151,13 @@ class View:
 def subset(samples: Samples, rows: NDArray[np.int64]) -> Samples:
     """Give the images at `rows` alone, in that order."""
     return View(samples, rows, samples.labels[rows], samples.classes)
+
+
+def count_images(samples: Samples) -> list[int]:
+    """Count the images of each class, or with each label; of targets, those that are not zero."""
+    if samples.labels.ndim == 1:
+        return np.bincount(samples.labels, minlength=len(samples.classes)).tolist()
+    return np.count_nonzero(samples.labels, axis=0).tolist()
 
 
 def relabel(samples: Samples, classes: Sequence[str], what: str) -> Samples:

@@ -12,11 +12,13 @@ from vit_cli.data.digits import Digits
 from vit_cli.data.folder import TRAIN_NAMES, VAL_NAMES, Folder
 from vit_cli.data.hf import HuggingFace
 from vit_cli.data.samples import listed
+from vit_cli.data.sheet import DELIMITERS
 from vit_cli.data.synthetic import Synthetic
+from vit_cli.data.table import Table
 from vit_cli.data.torchvision_sets import Torchvision
 from vit_cli.errors import DataError
 
-Source = Annotated[Folder | Digits | HuggingFace | Torchvision | Synthetic, Field(discriminator="name")]
+Source = Annotated[Folder | Digits | HuggingFace | Torchvision | Synthetic | Table, Field(discriminator="name")]
 
 Plain = dict[str, Any]
 
@@ -24,14 +26,16 @@ Plain = dict[str, Any]
 def source_from_path(path: Path) -> tuple[Plain, Plain | None]:
     """Give the sections for `--data PATH`, of training and of validation (None: no images of its own).
 
-    Understands class folders, a folder of split folders, parquet files named after their split, and a single parquet
-    file. Raises DataError if the path is none of these, or has a training split without anything to validate on.
+    Understands class folders, a folder of split folders, parquet files named after their split, a single parquet file,
+    and a table of text. Raises DataError if the path is none of these, or has a training split without anything to validate on.
     """
     path = path.expanduser().absolute()
     if path.is_file() and path.suffix == ".parquet":
         return parquet(path.parent, glob.escape(path.name)), None
+    if path.is_file() and path.suffix.lower() in DELIMITERS:
+        return {"name": "table", "file": str(path)}, None
     if not path.is_dir():
-        raise DataError(f"{path} is {'no folder and no parquet file' if path.exists() else 'not there'}")
+        raise DataError(f"{path} is {'no folder, no parquet file and no table' if path.exists() else 'not there'}")
     for place in (path, path / "data"):
         if any(place.glob("*.parquet")):
             return parquet_splits(place)
@@ -61,3 +65,10 @@ def parquet_splits(place: Path) -> tuple[Plain, Plain | None]:
 def parquet(place: Path, pattern: str) -> Plain:
     """Give the section for the files in a folder that a pattern fits."""
     return {"name": "hf", "path": f"{glob.escape(str(place))}/{pattern}"}
+
+
+def with_columns(section: Plain, known: Plain | None) -> Plain:
+    """Read a table by the columns of the one that is known, if that is a table; anything else stays as it is."""
+    if known is None or not section["name"] == known["name"] == "table":
+        return section
+    return known | {"root": None} | section

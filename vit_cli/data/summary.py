@@ -9,4 +9,6 @@ def describe(splits: Splits) -> str:
     """Say how many, and from where: "1,438 train + 359 held-out images, 10 classes, digits (scikit-learn)"."""
     kind = "val" if splits.held is None else "held-out"
     counts = f"{len(splits.train):,} train + {len(splits.val):,} {kind} images"
-    return f"{counts}, {len(splits.classes):,} classes, {splits.title}"
+    word = {"classification": "classes", "multilabel": "labels", "regression": "targets"}[splits.task]
+    told = word[:-1] if len(splits.classes) == 1 else word
+    return f"{counts}, {len(splits.classes):,} {told}, {splits.title}"

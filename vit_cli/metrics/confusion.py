@@ -8,6 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+CONFUSION_LIMIT = 2048
+"""Above so many classes there is no confusion matrix: it would take 32 MB and more, and nobody could look at it."""
+
 
 class Confusion:
     """The confusion matrix, and precision, recall and F1 averaged over the classes that have images."""

@@ -1,26 +1,20 @@
-"""All metrics of a classifier, run together on one tensor of sums."""
+"""All metrics of a task, run together on one tensor of sums."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from vit_cli.metrics.accuracy import Accuracy
-from vit_cli.metrics.confusion import Confusion
-from vit_cli.metrics.loss import MeanLoss
 from vit_cli.metrics.metric import Metric
-
-CONFUSION_LIMIT = 2048
-"""Above so many classes there is no confusion matrix: it would take 32 MB and more, and nobody could look at it."""
 
 
 class ScoreSheet:
-    """The metrics for `classes` classes; itself a metric, whose sums are one vector: one sum over the processes."""
+    """Some metrics by name; itself a metric, whose sums are one vector: one sum over the processes."""
 
-    def __init__(self, classes: int) -> None:
-        self.metrics: dict[str, Metric] = {"accuracy": Accuracy(), "loss": MeanLoss()}
-        if classes <= CONFUSION_LIMIT:
-            self.metrics["confusion"] = Confusion(classes)
+    def __init__(self, metrics: Mapping[str, Metric]) -> None:
+        self.metrics = metrics
         self.shapes = {name: metric.start(torch.device("meta")).shape for name, metric in self.metrics.items()}
 
     def start(self, device: torch.device) -> Tensor:
@@ -29,7 +23,7 @@ class ScoreSheet:
         return torch.zeros(size, dtype=torch.float64, device=device)
 
     def add(self, sums: Tensor, logits: Tensor, labels: Tensor, losses: Tensor) -> None:
-        """Add a batch to `sums` in place: (b, K) logits, (b,) labels, (b,) losses."""
+        """Add a batch to `sums` in place: logits, labels and losses as the metrics take them."""
         parts = self.split(sums)
         for name, metric in self.metrics.items():
             metric.add(parts[name], logits, labels, losses)
@@ -39,7 +33,7 @@ class ScoreSheet:
         sums += others
 
     def finish(self, sums: Tensor) -> dict[str, float]:
-        """Give `top1`, `top5`, `loss`, `images`, and with a confusion matrix its `macro_...` rates."""
+        """Give the scores of all metrics."""
         parts = self.split(sums)
         scores: dict[str, float] = {}
         for name, metric in self.metrics.items():
@@ -47,7 +41,7 @@ class ScoreSheet:
         return scores
 
     def confusion(self, sums: Tensor) -> Tensor | None:
-        """Give the confusion matrix (K, K), a row per true class; None if there are too many classes."""
+        """Give the confusion matrix (K, K), a row per true class; None if there is none."""
         return self.split(sums).get("confusion")
 
     def split(self, sums: Tensor) -> dict[str, Tensor]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
@@ -49,7 +50,41 @@ class BinaryCrossEntropy(Section):
         return SigmoidLoss(self.label_smoothing, weights, self.reduction)
 
 
-Loss = Annotated[CrossEntropy | BinaryCrossEntropy, Field(discriminator="name")]
+class Squared(Section):
+    """Mean squared error of standardised targets."""
+
+    name: Literal["mse"] = "mse"
+    l1: NonNegativeFloat = Field(0.0, description="strength of the L1 penalty on the kernels")
+
+    def build(self, classes: Sequence[str], counts: Sequence[int]) -> nn.Module:  # noqa: ARG002
+        """Make the loss."""
+        return NumberLoss(F.mse_loss)
+
+
+class Absolute(Section):
+    """Mean absolute error of standardised targets: outliers pull no more than others."""
+
+    name: Literal["l1"] = "l1"
+    l1: NonNegativeFloat = Field(0.0, description="strength of the L1 penalty on the kernels")
+
+    def build(self, classes: Sequence[str], counts: Sequence[int]) -> nn.Module:  # noqa: ARG002
+        """Make the loss."""
+        return NumberLoss(F.l1_loss)
+
+
+class Huber(Section):
+    """Half the squared error up to `delta` standard deviations, beyond it linear (Huber, 1964)."""
+
+    name: Literal["huber"] = "huber"
+    delta: PositiveFloat = Field(1.0, description="in standard deviations of a target")
+    l1: NonNegativeFloat = Field(0.0, description="strength of the L1 penalty on the kernels")
+
+    def build(self, classes: Sequence[str], counts: Sequence[int]) -> nn.Module:  # noqa: ARG002
+        """Make the loss."""
+        return NumberLoss(partial(F.huber_loss, delta=self.delta))
+
+
+Loss = Annotated[CrossEntropy | BinaryCrossEntropy | Squared | Absolute | Huber, Field(discriminator="name")]
 
 
 def weigh_classes(choice: ClassWeights, classes: Sequence[str], counts: Sequence[int]) -> Tensor | None:
@@ -116,3 +151,16 @@ class SigmoidLoss(nn.Module):
         terms = F.binary_cross_entropy_with_logits(logits.float(), smooth, reduction="none")
         losses: Tensor = terms.sum(1) if self.reduction == "sum" else terms.mean(1)
         return losses if self.weights is None else losses * (shares * self.weights).sum(1)
+
+
+class NumberLoss(nn.Module):
+    """The mean over the targets of how far each is off."""
+
+    def __init__(self, measure: Callable[..., Any]) -> None:
+        super().__init__()
+        self.measure = measure
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Predictions and targets, both (b, T) and standardised -> (b,) in float32."""
+        losses: Tensor = self.measure(predictions.float(), targets.float(), reduction="none").mean(1)
+        return losses

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from vit_cli.evaluate.evaluate import Evaluation
+from vit_cli.metrics.names import SCORES, WORDS
 from vit_cli.report.facts import (
     commands,
     describe_environment,
@@ -33,10 +34,24 @@ FILES = {
 PICTURES = {
     "plots/curves.png": "Curves",
     "plots/confusion_matrix.png": "Confusion matrix",
+    "plots/scatter.png": "Predicted and true",
     "samples/predictions.png": "Predictions",
     "samples/worst.png": "Worst mistakes",
 }
 MOST_CLASSES = 100
+WHAT = {
+    "classification": "An image classifier",
+    "multilabel": "A model that finds several labels in an image",
+    "regression": "A model that tells numbers from an image",
+}
+METRICS = {
+    "top1": ("accuracy", "top-1 accuracy"),
+    "top5": ("accuracy", "top-5 accuracy"),
+    "map": ("mean_average_precision", "mAP"),
+    "r2": ("r_squared", "R²"),
+    "rmse": ("rmse", "RMSE"),
+}
+"""The Hub's kinds of metrics."""
 
 
 def write_card(record: Record, evaluation: Evaluation | None) -> str:
@@ -44,14 +59,14 @@ def write_card(record: Record, evaluation: Evaluation | None) -> str:
     parts = [
         make_header(record, gather_scores(record, evaluation)),
         f"# {clean(record.name)}",
-        "An image classifier, trained with `vit` from the recipe below.",
+        f"{WHAT[record.task_name]}, trained with `vit` from the recipe below.",
         clean(describe_state(record)),
         section("Results", table(("", ""), headline(record, evaluation))),
         section(
             "Curves and samples",
             "\n\n".join(f"![{text}]({path})" for path, text in PICTURES.items() if is_there(record, path)),
         ),
-        section("Classes", list_classes(record.class_names)),
+        section(WORDS[record.task_name].capitalize(), list_classes(record.class_names)),
         section("Recipe", table(("section", "setting"), describe_recipe(record))),
         section("How to use and reproduce it", list_commands(record)),
         section("Environment", table(("", ""), describe_environment(record))),
@@ -65,22 +80,22 @@ def write_card(record: Record, evaluation: Evaluation | None) -> str:
 
 def make_header(record: Record, scores: Mapping[str, float]) -> str:
     """Give the YAML block that the Hub reads: tags, and metrics as shares of one. The licence is not ours to choose."""
-    lines = [
-        "---",
-        "library_name: vit-cli",
-        "pipeline_tag: image-classification",
-        "tags:",
-        "- image-classification",
-        "- vision-transformer",
+    kind = "image-regression" if record.task_name == "regression" else "image-classification"
+    pipeline = ["pipeline_tag: image-classification"] if kind == "image-classification" else []  # the Hub has no other
+    lines = ["---", "library_name: vit-cli", *pipeline, "tags:", f"- {kind}", "- vision-transformer"]
+    found = [
+        (metric, name, scores[key] / 100 if SCORES[key].in_percent else scores[key])
+        for key, (metric, name) in METRICS.items()
+        if key in scores
     ]
-    metrics = [("accuracy", "top-1 accuracy", "top1"), ("accuracy", "top-5 accuracy", "top5")]
-    found = [(kind, name, scores[key] / 100) for kind, name, key in metrics if key in scores]
     if found:
         name = quote(record.name)
         source = quote((record.config.get("data") or {}).get("train", {}).get("name", "images"))
-        lines += ["model-index:", f"- name: {name}", "  results:", "  - task: {type: image-classification}"]
+        lines += ["model-index:", f"- name: {name}", "  results:", f"  - task: {{type: {kind}}}"]
         lines += [f"    dataset: {{name: {source}, type: {source}, split: validation}}", "    metrics:"]
-        lines += [f"    - {{type: {kind}, name: {quote(label)}, value: {value:.6g}}}" for kind, label, value in found]
+        lines += [
+            f"    - {{type: {metric}, name: {quote(label)}, value: {value:.6g}}}" for metric, label, value in found
+        ]
     return "\n".join([*lines, "---"])
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullFormatter
 
+from vit_cli.metrics.names import SCORES
 from vit_cli.report.record import Numbers, read_metrics, read_steps
 from vit_cli.report.style import BLUE, FAINT, GREEN, ORANGE, VIOLET, drawing, save
 
@@ -41,6 +42,7 @@ class Panel:
     title: str
     lines: Sequence[Line]
     starts_at_zero: bool = False
+    marks_best: bool = False
     is_logarithmic: bool = False
 
 
@@ -70,7 +72,16 @@ def choose_panels(rows: Sequence[Numbers], steps: Sequence[Numbers]) -> list[Pan
                 Line(rows, "val_loss", "validation", ORANGE),
             ],
         ),
-        Panel("Accuracy (%)", [Line(rows, "top1", "top-1", GREEN), Line(rows, "top5", "top-5", FAINT)]),
+        Panel(
+            "Accuracy (%)", [Line(rows, "top1", "top-1", GREEN), Line(rows, "top5", "top-5", FAINT)], marks_best=True
+        ),
+        Panel(
+            "Labels found (%)",
+            [Line(rows, "map", "mAP", GREEN), Line(rows, "macro_f1", "macro F1", FAINT)],
+            marks_best=True,
+        ),
+        Panel("R²", [Line(rows, "r2", "", GREEN)], marks_best=True),
+        Panel("RMSE", [Line(rows, "rmse", "", GREEN)], starts_at_zero=True),
         Panel("Learning rate", [Line(finest, "lr", "", VIOLET)], starts_at_zero=True),
         Panel("Gradient norm", [Line(steps, "grad_norm", "", BLUE)], is_logarithmic=True),
         Panel("Images per second", [Line(finest, "images_per_second", "", GREEN)], starts_at_zero=True),
@@ -102,14 +113,15 @@ def draw_panel(axes: matplotlib.axes.Axes, panel: Panel) -> None:
         axes.set_ylim(0, 1.08 * max(heights) or 1)
     axes.set_title(panel.title)
     axes.set_xlabel("epoch")
-    if panel.title.startswith("Accuracy"):
-        mark_best(axes, panel.lines[0].points)
+    if panel.marks_best:
+        mark_best(axes, panel.lines[0])
     if len(drawn) > 1:
         axes.legend()
 
 
-def mark_best(axes: matplotlib.axes.Axes, points: Sequence[tuple[float, float]]) -> None:
-    """Ring the highest top-1 and name it."""
-    epoch, top1 = max(points, key=lambda point: point[1])
-    axes.plot([epoch], [top1], "o", markersize=8, markerfacecolor="none", markeredgecolor=GREEN, markeredgewidth=1.4)
-    axes.set_title(f"best {top1:.2f} at epoch {epoch:.3g}", loc="right", color=GREEN, fontsize=9, fontweight="normal")
+def mark_best(axes: matplotlib.axes.Axes, line: Line) -> None:
+    """Ring the highest score and name it."""
+    epoch, score = max(line.points, key=lambda point: point[1])
+    best = SCORES[line.key].form.format(score)
+    axes.plot([epoch], [score], "o", markersize=8, markerfacecolor="none", markeredgecolor=GREEN, markeredgewidth=1.4)
+    axes.set_title(f"best {best} at epoch {epoch:.3g}", loc="right", color=GREEN, fontsize=9, fontweight="normal")

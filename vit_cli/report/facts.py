@@ -6,15 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from vit_cli.evaluate.evaluate import Evaluation
+from vit_cli.metrics.names import SCORES, WORDS
 from vit_cli.report.record import Record
 
-SCORES = {
-    "top1": ("top-1", "{:.2f} %"),
-    "top5": ("top-5", "{:.2f} %"),
-    "loss": ("validation loss", "{:.4f}"),
-    "macro_f1": ("macro F1", "{:.2f} %"),
-    "images": ("validation images", "{:,.0f}"),
-}
+TOLD = ("top1", "top5", "map", "r2", "rmse", "mae", "loss", "macro_f1", "micro_f1", "exact_match")
+"""The scores that are told, in order."""
 STATES = {"running": "This run is going on", "interrupted": "This run was interrupted", "failed": "This run failed"}
 SECTIONS = ("model", "data", "augment", "mix", "loss", "optim", "schedule", "train", "eval", "finetune")
 
@@ -24,19 +20,18 @@ def gather_scores(record: Record, evaluation: Evaluation | None) -> dict[str, fl
     if evaluation:
         return evaluation.scores
     best = record.best
-    return {
-        name: best[column]
-        for name, column in (("top1", "top1"), ("top5", "top5"), ("loss", "val_loss"))
-        if column in best
-    }
+    return {name: best[column] for name in TOLD if (column := "val_loss" if name == "loss" else name) in best}
 
 
 def headline(record: Record, evaluation: Evaluation | None) -> dict[str, str]:
     """Give the few numbers that matter, ready to read."""
     scores = gather_scores(record, evaluation)
-    shown = {label: form.format(scores[name]) for name, (label, form) in SCORES.items() if name in scores}
+    labels = {name: SCORES[name].label for name in TOLD} | {"loss": "validation loss"}
+    shown = {labels[name]: SCORES[name].write(scores[name]) for name in TOLD if name in scores}
+    if "images" in scores:
+        shown["validation images"] = f"{scores['images']:,.0f}"
     if record.class_names:
-        shown["classes"] = f"{len(record.class_names):,}"
+        shown[WORDS[record.task_name]] = f"{len(record.class_names):,}"
     if "res" in record.config:
         shown["resolution"] = "{}x{}".format(*record.config["res"])
     if "parameters" in record.summary:

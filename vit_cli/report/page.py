@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from vit_cli.evaluate.evaluate import Evaluation
+from vit_cli.metrics.names import SCORES, WORDS
 from vit_cli.report.confusion import Pair
 from vit_cli.report.facts import (
     commands,
@@ -30,8 +31,7 @@ COLUMNS = {
     "epoch": ("epoch", "{:.4g}"),
     "train_loss": ("train loss", "{:.4f}"),
     "val_loss": ("val loss", "{:.4f}"),
-    "top1": ("top-1", "{:.2f}"),
-    "top5": ("top-5", "{:.2f}"),
+    **{name: (score.label, score.form) for name, score in SCORES.items()},
     "lr": ("lr", "{:.2e}"),
     "images_per_second": ("img/s", "{:,.0f}"),
     "wait": ("wait", "{:.0%}"),
@@ -53,6 +53,10 @@ def write_page(record: Record, evaluation: Evaluation | None, pairs: Sequence[Pa
             show_picture(record.path / "plots/confusion_matrix.png", "confusion matrix", "plot narrow"),
         ),
         section("Most frequent confusions", show_pairs(pairs)),
+        section(
+            "Predicted and true", show_picture(record.path / "plots/scatter.png", "predicted against true", "plot")
+        ),
+        section(WORDS[record.task_name].capitalize(), show_each(record, evaluation)),
         section("Predictions", show_picture(record.path / "samples/predictions.png", "sample predictions", "photo")),
         section(
             "Worst mistakes", show_picture(record.path / "samples/worst.png", "mistakes with the highest loss", "photo")
@@ -132,6 +136,15 @@ def show_pairs(pairs: Sequence[Pair]) -> str:
     """Show which classes are taken for which."""
     lines = [[pair.true, pair.predicted, f"{pair.times:,} of {pair.images:,}"] for pair in pairs]
     return show_table(["true class", "taken for", "images"], lines, [False, False, True])
+
+
+def show_each(record: Record, evaluation: Evaluation | None) -> str:
+    """Show the scores of each label or target; those of classes are in the confusion matrix."""
+    rows = evaluation.per_class if evaluation and record.task_name != "classification" else ()
+    lines = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row.values()] for row in rows]
+    head = list(rows[0]) if rows else []
+    table = show_table(head, lines[:MOST_ROWS], [False] + [True] * (len(head) - 1)) if rows else ""
+    return fold(f"{len(rows)} {WORDS[record.task_name]}", table) if len(rows) > 15 else table
 
 
 def show_rows(rows: Sequence[Numbers], best: Numbers) -> str:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vit_cli.metrics.names import MAIN
+from vit_cli.metrics.task import Task
+from vit_cli.metrics.tasks import make_task
+from vit_cli.recipe.plain import read_section
+from vit_cli.section import Scale, TaskName
 from vit_cli.train.folder import RunFolder
 
 Item = TypeVar("Item")
@@ -47,10 +53,26 @@ class Record:
         return names
 
     @property
+    def task(self) -> Task | None:
+        """What the model tells about an image; None if there is no model yet."""
+        if not self.class_names:
+            return None
+        scale = read_section(Scale, self.config["scale"]) if "scale" in self.config else None
+        return make_task(self.task_name, self.class_names, scale)
+
+    @property
+    def task_name(self) -> TaskName:
+        """The name of the task; that of a run without a model shows in its scores."""
+        columns = self.rows[0] if self.rows else {}
+        found: TaskName = next((name for name, score in MAIN.items() if score in columns), "classification")
+        return self.config.get("task", found)
+
+    @property
     def best(self) -> Numbers:
         """The best row of metrics.csv, or nothing."""
         marked = [row for row in self.rows if row.get("best")]
-        return marked[-1] if marked else max(self.rows, key=lambda row: row.get("top1", 0.0), default={})
+        main = MAIN[self.task_name]
+        return marked[-1] if marked else max(self.rows, key=lambda row: row.get(main, -math.inf), default={})
 
 
 def read_record(folder: RunFolder) -> Record:

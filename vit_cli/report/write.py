@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from vit_cli.evaluate.evaluate import Answers, Evaluation
+from vit_cli.metrics.task import Answer, Task
 from vit_cli.report.card import write_card
 from vit_cli.report.confusion import confused_pairs, draw_confusion
 from vit_cli.report.curves import draw_curves
 from vit_cli.report.page import write_page
 from vit_cli.report.pictures import draw_grid
 from vit_cli.report.record import read_record
+from vit_cli.report.scatter import draw_scatter
 from vit_cli.train.folder import RunFolder
 
 Picture = Callable[[int], Tensor]
@@ -24,7 +26,7 @@ SHOWN, WORST, BATCH, PAIRS = 40, 24, 32, 10
 
 
 def write_report(folder: RunFolder, evaluation: Evaluation | None = None, picture: Picture | None = None) -> Path:
-    """Write curves, confusion matrix, samples, README.md and report.html; give the path of the page.
+    """Write curves, confusion matrix or scatter, samples, README.md and report.html; give the path of the page.
 
     `evaluation` is that of the weights in `model/`. A part whose source is missing (a run that crashed, no evaluation,
     no pictures) is left out; pictures of an earlier report stay. Raises TrainingError if the folder can't be written.
@@ -35,8 +37,11 @@ def write_report(folder: RunFolder, evaluation: Evaluation | None = None, pictur
     if evaluation and evaluation.confusion is not None and record.class_names:
         draw_confusion(evaluation.confusion, record.class_names, folder.path / "plots/confusion_matrix.png")
         pairs = confused_pairs(evaluation.confusion, record.class_names, PAIRS)
-    if evaluation and evaluation.answers and picture and record.class_names:
-        draw_answers(folder.path / "samples", evaluation.answers, record.class_names, picture)
+    task, answers = record.task, evaluation.answers if evaluation else None
+    if task and answers and task.name == "regression":
+        draw_scatter(answers.answer, record.class_names, folder.path / "plots/scatter.png")
+    if task and answers and picture:
+        draw_answers(folder.path / "samples", answers, task, picture)
     folder.write_text("README.md", write_card(record, evaluation))
     folder.write_text(folder.report.name, write_page(record, evaluation, pairs))
     return folder.report
@@ -52,15 +57,20 @@ def write_train_batch(folder: RunFolder, images: Tensor, captions: Sequence[str]
     )
 
 
-def draw_answers(folder: Path, answers: Answers, class_names: Sequence[str], picture: Picture) -> None:
-    """Draw answers to images spread evenly over the data, and the wrong ones with the highest loss."""
+def draw_answers(folder: Path, answers: Answers, task: Task, picture: Picture) -> None:
+    """Draw answers to images spread evenly over the data, and the wrong ones with the highest loss.
+
+    Where nothing is quite right, these are the ones with the highest loss of all.
+    """
     total = len(answers.indices)
+    right = task.is_right(answers.answer)
     spread = np.unique(np.linspace(0, total - 1, min(SHOWN, total)).round().astype(int)).tolist()
-    wrong = np.flatnonzero(answers.predicted != answers.labels)
+    wrong = np.arange(total) if right is None else np.flatnonzero(~right)
     worst = wrong[np.argsort(-answers.losses[wrong], kind="stable")][:WORST].tolist()
+    what = "answers" if right is None else "mistakes"
     titles = {
         "predictions.png": (spread, f"{len(spread)} of {total:,} validation images"),
-        "worst.png": (worst, f"{len(worst)} of {len(wrong):,} mistakes, the worst first"),
+        "worst.png": (worst, f"{len(worst)} of {len(wrong):,} {what}, the worst first"),
     }
     for name, (chosen, title) in titles.items():
         if not chosen:
@@ -68,15 +78,18 @@ def draw_answers(folder: Path, answers: Answers, class_names: Sequence[str], pic
             continue
         draw_grid(
             torch.stack([picture(int(answers.indices[i])) for i in chosen]),
-            [caption(answers, i, class_names) for i in chosen],
+            [caption(answers, i, task) for i in chosen],
             folder / name,
             title=title,
-            marks=[bool(answers.predicted[i] == answers.labels[i]) for i in chosen],
+            marks=None if right is None else right[chosen].tolist(),
         )
 
 
-def caption(answers: Answers, place: int, class_names: Sequence[str]) -> str:
-    """Say what the model answered, how sure it was, and if it was wrong what is right."""
-    predicted, label = class_names[answers.predicted[place]], class_names[answers.labels[place]]
-    sure = f"{answers.confidence[place]:.0%}"
-    return f"✓ {predicted} {sure}" if predicted == label else f"✗ {predicted} {sure}\nis {label}"
+def caption(answers: Answers, place: int, task: Task) -> str:
+    """Say what the model answered, how sure it was of a class, and if it was wrong what is right."""
+    said, true = task.say(answers.predicted[place]), task.say(answers.labels[place])
+    right = task.is_right(Answer(*(column[place : place + 1] for column in answers.answer)))
+    if right is None:
+        return f"{said}\nis {true}"
+    sure = f" {answers.confidence[place]:.0%}" if answers.confidence.ndim == 1 else ""
+    return f"✓ {said}{sure}" if right[0] else f"✗ {said}{sure}\nis {true}"

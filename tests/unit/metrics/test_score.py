@@ -7,9 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vit_cli.metrics.score import CONFUSION_LIMIT, ScoreSheet
+from vit_cli.metrics.classification import Classification
+from vit_cli.metrics.confusion import CONFUSION_LIMIT
+from vit_cli.metrics.score import ScoreSheet
 
 CPU = torch.device("cpu")
+
+
+def sheet_of(classes: int) -> ScoreSheet:
+    return Classification([str(number) for number in range(classes)]).sheet()
 
 
 def batch() -> tuple[Tensor, Tensor, Tensor]:
@@ -20,7 +26,7 @@ def batch() -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize("size", [1, 10, 96])
 def test_batches_add_up_to_the_whole(size: int) -> None:
-    sheet, tensors = ScoreSheet(7), batch()
+    sheet, tensors = sheet_of(7), batch()
     whole, split = sheet.start(CPU), sheet.start(CPU)
     sheet.add(whole, *tensors)
     for part in zip(*(tensor.split(size) for tensor in tensors), strict=True):
@@ -29,7 +35,7 @@ def test_batches_add_up_to_the_whole(size: int) -> None:
 
 
 def test_merged_sums_equal_the_whole() -> None:
-    sheet, tensors = ScoreSheet(7), batch()
+    sheet, tensors = sheet_of(7), batch()
     whole, first, second = sheet.start(CPU), sheet.start(CPU), sheet.start(CPU)
     sheet.add(whole, *tensors)
     sheet.add(first, *(tensor[0::2] for tensor in tensors))
@@ -39,7 +45,7 @@ def test_merged_sums_equal_the_whole() -> None:
 
 
 def test_the_scores_agree_with_each_other() -> None:
-    sheet, (logits, labels, losses) = ScoreSheet(7), batch()
+    sheet, (logits, labels, losses) = sheet_of(7), batch()
     sums = sheet.start(CPU)
     sheet.add(sums, logits, labels, losses)
     scores, matrix = sheet.finish(sums), sheet.confusion(sums)
@@ -50,7 +56,7 @@ def test_the_scores_agree_with_each_other() -> None:
 
 
 def test_bf16_logits_and_inference_mode_are_fine() -> None:
-    sheet, (logits, labels, losses) = ScoreSheet(7), batch()
+    sheet, (logits, labels, losses) = sheet_of(7), batch()
     sums = sheet.start(CPU)
     with torch.inference_mode():
         sheet.add(sums, logits.bfloat16(), labels, losses)
@@ -58,7 +64,7 @@ def test_bf16_logits_and_inference_mode_are_fine() -> None:
 
 
 def test_very_many_classes_have_no_confusion_matrix() -> None:
-    sheet = ScoreSheet(CONFUSION_LIMIT + 1)
+    sheet = sheet_of(CONFUSION_LIMIT + 1)
     sums = sheet.start(CPU)
     assert sums.numel() == 5
     assert sheet.confusion(sums) is None

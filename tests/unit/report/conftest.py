@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vit_cli.evaluate.evaluate import Answers, Evaluation
 from vit_cli.train.folder import RunFolder
-from vit_cli.train.journal import COLUMNS
+from vit_cli.train.journal import Journal
 
 NAMES = ["cat", "<script>alert(1)</script>", "猫 $5$ | note"]
 RECIPE = {
@@ -28,7 +28,7 @@ def write_metrics(path: Path, epochs: int) -> None:
     """Write a row per epoch of ten steps; top-1 is 50, 60, 70, ... and ends with a fall to 55."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
+        writer.writerow(Journal(RunFolder(path.parent), ["top1", "top5"]).columns)
         for epoch in range(1, epochs + 1):
             top1 = 55.0 if epoch == epochs > 1 else 40.0 + 10 * epoch
             writer.writerow(

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from vit_cli.errors import TrainingError
 from vit_cli.evaluate.evaluate import Answers, Evaluation
+from vit_cli.metrics.classification import Classification
 from vit_cli.report import write
 from vit_cli.report.pictures import FRAME, GAP, TITLE
 from vit_cli.report.write import draw_answers, write_report, write_train_batch
 from vit_cli.train.folder import RunFolder
 
+ABC = Classification("abc")
 MADE = {
     "plots/curves.png",
     "plots/confusion_matrix.png",
@@ -56,7 +58,7 @@ def test_the_worst_mistake_stands_first(
     tmp_path: Path, evaluation: Evaluation, picture: Callable[[int], Tensor]
 ) -> None:
     assert evaluation.answers
-    draw_answers(tmp_path, evaluation.answers, ["a", "b", "c"], picture)
+    draw_answers(tmp_path, evaluation.answers, ABC, picture)
     with Image.open(tmp_path / "worst.png") as image:
         step = 144 + 2 * FRAME + GAP
         pixels = [image.convert("RGB").getpixel((GAP + FRAME + place * step + 9, TITLE + 9)) for place in (0, 1)]
@@ -69,7 +71,7 @@ def test_without_mistakes_there_is_no_picture_of_them(
     (tmp_path / "worst.png").touch()
     assert evaluation.answers
     right = replace(evaluation.answers, predicted=evaluation.answers.labels)
-    draw_answers(tmp_path, right, ["a", "b", "c"], picture)
+    draw_answers(tmp_path, right, ABC, picture)
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.png"]
 
 
@@ -81,8 +83,8 @@ def test_scores_alone_are_enough(folder: RunFolder, evaluation: Evaluation) -> N
 def test_captions_say_what_is_right_where_the_model_is_wrong(evaluation: Evaluation) -> None:
     answers = evaluation.answers
     assert isinstance(answers, Answers)
-    assert write.caption(answers, 0, ["a", "b", "c"]) == "✓ a 75%"
-    assert write.caption(answers, 7, ["a", "b", "c"]) == "✗ a 75%\nis b"
+    assert write.caption(answers, 0, ABC) == "✓ a 75%"
+    assert write.caption(answers, 7, ABC) == "✗ a 75%\nis b"
 
 
 def test_a_place_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:

@@ -1,0 +1,143 @@
+"""Tables of pictures: what they hold, and every mistake with its place."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.data.pictures import encode, picture
+from vit_cli.data.table import Table, path_below
+from vit_cli.errors import DataError
+from vit_cli.section import TaskName
+
+ROWS = [
+    ("a.png", "dog", "furry|loud", "1.5", "1", "0"),
+    ("b/c.png", "cat", "furry", "-2e3", "0", "0"),
+    ("d.png", "dog", "", "7", "0", "1"),
+]
+HEAD = ("path", "label", "traits", "weight", "wild", "old")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with three pictures."""
+    (tmp_path / "b").mkdir()
+    for number, row in enumerate(ROWS):
+        (tmp_path / row[0]).write_bytes(encode(picture(number)))
+    return tmp_path
+
+
+def write(place: Path, rows: list[tuple[str, ...]] | None = None, name: str = "t.csv", delimiter: str = ",") -> Path:
+    path = place / name
+    lines = [HEAD, *(ROWS if rows is None else rows)]
+    path.write_text("\ufeff" + "\r\n".join(delimiter.join(cells) for cells in lines) + "\r\n\r\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("t.csv", ","), ("t.tsv", "\t"), ("T.CSV", ",")])
+def test_a_column_of_classes_is_learned_by_sorted_names(place: Path, name: str, delimiter: str) -> None:
+    samples = Table(file=write(place, name=name, delimiter=delimiter)).open()
+    assert samples.classes == ("cat", "dog")
+    assert samples.labels.tolist() == [1, 0, 1]
+    assert samples.read(1) == encode(picture(1))
+    assert [samples.key(i) for i in range(3)] == ["a.png", "b/c.png", "d.png"]
+    assert pickle.loads(pickle.dumps(samples)).key(1) == "b/c.png"
+
+
+def test_labels_stand_in_one_column_or_in_several(place: Path) -> None:
+    file = write(place)
+    one = Table(file=file, target="traits").open("multilabel")
+    assert one.classes == ("furry", "loud")
+    assert one.labels.tolist() == [[1, 1], [1, 0], [0, 0]]
+    assert one.labels.dtype == np.float32
+    several = Table(file=file, targets=("wild", "old")).open("multilabel")
+    assert several.classes == ("wild", "old")
+    assert several.labels.tolist() == [[1, 0], [0, 0], [0, 1]]
+
+
+def test_numbers_are_read_as_they_stand(place: Path) -> None:
+    samples = Table(file=write(place), targets=("weight", "old")).open("regression")
+    assert (samples.classes, samples.labels.dtype) == (("weight", "old"), np.float64)
+    assert samples.labels.tolist() == [[1.5, 0], [-2000, 0], [7, 1]]
+
+
+def test_parquet_reads_like_text(place: Path) -> None:
+    pa = pytest.importorskip("pyarrow", reason="the extra `hf` is not installed")
+    from pyarrow import parquet
+
+    columns = dict(zip(HEAD, zip(*ROWS, strict=True), strict=True))
+    table = pa.table({**columns, "weight": [float(row[3]) for row in ROWS], "wild": [1, 0, 0]})
+    parquet.write_table(table, place / "t.parquet")
+    found = Table(file=place / "t.parquet", targets=("weight", "wild")).open("regression")
+    assert found.labels.tolist() == [[1.5, 1], [-2000, 0], [7, 0]]
+    (place / "bad.parquet").write_bytes(b"PAR1 no table")
+    with pytest.raises(DataError, match=r"bad\.parquet can't be read"):
+        Table(file=place / "bad.parquet").open()
+
+
+@pytest.mark.parametrize(
+    ("task", "keys", "row", "problem"),
+    [
+        ("classification", {}, ("a.png", " ", "", "1", "0", "0"), r"t\.csv:3: there is no label"),
+        ("regression", {"target": "weight"}, ("a.png", "x", "", "heavy", "0", "0"), r"t\.csv:3: weight: 'heavy' is no number"),
+        ("regression", {"target": "weight"}, ("a.png", "x", "", "", "0", "0"), r"t\.csv:3: weight: a number is missing"),
+        ("regression", {"target": "weight"}, ("a.png", "x", "", "nan", "0", "0"), r"t\.csv:3: weight: 'nan' is no number"),
+        ("multilabel", {"targets": ("wild",)}, ("a.png", "x", "", "1", "2", "0"), r"t\.csv:3: wild: expected 0 or 1, not '2'"),
+        ("classification", {}, ("a.png", "x"), r"t\.csv:3: 2 cells, but there are 6 columns"),
+        ("classification", {}, ("", "x", "", "1", "0", "0"), r"t\.csv:3: there is no image"),
+        ("classification", {}, ("../a.png", "x", "", "1", "0", "0"), r"t\.csv:3: the image '\.\./a\.png' is outside of"),
+        ("classification", {}, ("/etc/passwd", "x", "", "1", "0", "0"), r"t\.csv:3: the image '/etc/passwd' is outside"),
+        ("classification", {}, ('"a.png', "x", "", "1", "0", "0"), r"t\.csv:\d: unexpected end of data"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_its_line(
+    place: Path, task: TaskName, keys: dict[str, object], row: tuple[str, ...], problem: str
+) -> None:
+    with pytest.raises(DataError, match=problem) as caught:
+        Table(file=write(place, [ROWS[0], row]), **keys).open(task)
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ({"target": "wieght"}, "no column 'wieght'; did you mean 'weight'"),
+        ({"image": "picture"}, "no column 'picture'"),
+        ({"targets": ("wild", "old")}, "classification takes one target, not 2"),
+        ({"file": "gone.csv"}, r"gone\.csv is not there"),
+        ({"file": "."}, "is no file"),
+        ({"file": "a.png"}, "no table that vit reads"),
+        ({"file": "empty.csv"}, "is empty"),
+        ({"file": "head.csv"}, "lists no image"),
+        ({"file": "twice.csv"}, "two columns 'path'"),
+        ({"file": "strange.csv"}, "no column with a usual name for `image`"),
+        ({"file": "latin.csv"}, "is not in UTF-8"),
+        ({"root": "b"}, r"first image of .* is not there: .*b/a\.png"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_told(place: Path, keys: dict[str, object], problem: str) -> None:
+    texts = {"empty": b"", "head": b"path,label\n", "twice": b"path,path\n", "strange": b"x,y\n1,2\n"}
+    for name, text in (texts | {"latin": "path,label\na.png,Bär".encode("latin-1")}).items():
+        (place / f"{name}.csv").write_bytes(text)
+    known = {"file": write(place)} | {
+        key: place / str(value) if key in ("file", "root") else value for key, value in keys.items()
+    }
+    with pytest.raises(DataError, match=problem):
+        Table(**known).open()
+
+
+def test_paths_may_be_whole_but_never_leave_the_root() -> None:
+    assert path_below("/data/x", "/data/x/a.png") == b"a.png"
+    assert path_below("/data/x", "b/../a.png") == b"a.png"
+    assert path_below("/", "a.png") == b"a.png"
+    for text in ("/data/xy/a.png", "b/../../a.png", "..", ".", "a\0.png"):
+        with pytest.raises(ValueError, match=r"outside|no path"):
+            path_below("/data/x", text)
+
+
+def test_one_sort_of_target_is_enough(place: Path) -> None:
+    with pytest.raises(ValueError, match="one of target and targets"):
+        Table(file=place / "t.csv", target="a", targets=("b",))

@@ -1,0 +1,45 @@
+"""The scores by name: how each is called, how it is written, and which way is better."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vit_cli.section import TaskName
+
+
+class Score(NamedTuple):
+    """A kind of score; `form` writes it in a narrow column, one `in_percent` counts up to 100."""
+
+    label: str
+    form: str
+    width: int
+    in_percent: bool = False
+    is_better_higher: bool = True
+
+    def write(self, value: float) -> str:
+        """Write a value with its unit."""
+        return self.form.format(value) + (" %" if self.in_percent else "")
+
+    def say(self, value: float) -> str:
+        """Write a value with name and unit: "top-1 97.50 %"."""
+        return f"{self.label} {self.write(value)}"
+
+
+SCORES = {
+    "top1": Score("top-1", "{:.2f}", 5, in_percent=True),
+    "top5": Score("top-5", "{:.2f}", 5, in_percent=True),
+    "map": Score("mAP", "{:.2f}", 6, in_percent=True),
+    "macro_f1": Score("macro F1", "{:.2f}", 8, in_percent=True),
+    "micro_f1": Score("micro F1", "{:.2f}", 8, in_percent=True),
+    "exact_match": Score("exact match", "{:.2f}", 11, in_percent=True),
+    "macro_precision": Score("macro precision", "{:.2f}", 15, in_percent=True),
+    "macro_recall": Score("macro recall", "{:.2f}", 12, in_percent=True),
+    "r2": Score("R²", "{:.4f}", 7),
+    "rmse": Score("RMSE", "{:.4g}", 9, is_better_higher=False),
+    "mae": Score("MAE", "{:.4g}", 9, is_better_higher=False),
+    "loss": Score("loss", "{:.4f}", 6, is_better_higher=False),
+}
+WORDS: dict[TaskName, str] = {"classification": "classes", "multilabel": "labels", "regression": "targets"}
+"""What the model's outputs are called, for each task."""
+MAIN: dict[TaskName, str] = {"classification": "top1", "multilabel": "map", "regression": "r2"}
+"""The score that tells which weights are best, for each task; more of it is better."""
