@@ -44,7 +44,7 @@ class World:
         if self.size == 1 or is_sharded(model):
             return model
         parallel = nn.parallel.DistributedDataParallel
-        # Fixed positions are the only buffers, and equal everywhere. torch 2.15 gave the argument a new name.
+        # Buffers are fixed, or train/statistics.py brings them together. torch 2.15 gave the argument a new name.
         new = "forward_sync_buffers" in inspect.signature(parallel).parameters
         return parallel(
             model, gradient_as_bucket_view=True, **{"forward_sync_buffers" if new else "broadcast_buffers": False}

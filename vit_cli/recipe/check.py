@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vit_cli.optim.losses import BinaryCrossEntropy
 from vit_cli.recipe.problems import KeyPath, Problem
 from vit_cli.recipe.schema import Choices, FinetuneRecipe, Recipe
 from vit_cli.section import Duration
 
+LOSSES: dict[str, tuple[str, ...]] = {
+    "classification": ("cross_entropy", "binary_cross_entropy"),
+    "multilabel": ("binary_cross_entropy",),
+    "regression": ("mse", "l1", "huber"),
+}
+"""The losses for each task; the first is the one to take where a recipe names none."""
+
 
 def check(recipe: Recipe | FinetuneRecipe) -> list[Problem]:
     """Find what contradicts itself in a recipe whose every section is valid."""
-    return [*check_durations(recipe), *check_batches(recipe), *check_augment(recipe)]
+    return [*check_durations(recipe), *check_batches(recipe), *check_augment(recipe), *check_task(recipe)]
 
 
 def check_durations(recipe: Choices) -> Iterator[Problem]:
@@ -61,6 +69,26 @@ def check_augment(recipe: Choices) -> Iterator[Problem]:
             )
         if item.sizes or item.name == "random_erasing":
             before = item.name
+
+
+def check_task(recipe: Choices) -> Iterator[Problem]:
+    """A loss is for a task, and what is about classes that exclude each other is for classification."""
+    task, loss = recipe.task, recipe.loss
+    if loss.name not in LOSSES[task]:
+        fitting = " or ".join(LOSSES[task])
+        yield Problem(("loss", "name"), f"{loss.name} is not for the task {task}, which takes {fitting}")
+    if task == "classification":
+        return
+    if isinstance(loss, BinaryCrossEntropy) and loss.label_smoothing:
+        yield Problem(
+            ("loss", "label_smoothing"), "is for images of one class each: it is spread over the other classes"
+        )
+    if isinstance(loss, BinaryCrossEntropy) and loss.class_weights != "none":
+        yield Problem(("loss", "class_weights"), "are for images of one class each: they weigh an image by its class")
+    if recipe.train.early_stop is not None and recipe.train.early_stop.metric == "top1":
+        yield Problem(("train", "early_stop", "metric"), f"top1 is for classification; {task} has score or loss")
+    if recipe.distill is not None:
+        yield Problem(("distill",), f"is for classification: a teacher's answers are classes, not those of {task}")
 
 
 def mixes(recipe: Choices) -> bool:

@@ -24,8 +24,21 @@ MAY_CHANGE = (
     "train.max_nonfinite",
 )
 """Keys that change nothing of what is learned, or only when a run gives up."""
-PLACES = ("data.train.root", "data.train.path", "data.train.split", "data.val.root", "data.val.path", "data.val.split")
-"""Keys that say where images lie. What lies there is for the fingerprint to compare (`vit_cli.data.fingerprint`)."""
+PLACES = (
+    *(
+        "data.train.root",
+        "data.train.path",
+        "data.train.split",
+        "data.train.file",
+        "data.val.root",
+        "data.val.path",
+        "data.val.split",
+        "data.val.file",
+    ),
+    *("distill.teacher", "distill.teacher.weights"),
+)
+"""Keys that say where images and the teacher lie. What lies there is compared by itself: the images' fingerprint
+(`vit_cli.data.fingerprint`), the teacher's digest."""
 
 
 ROUNDED = {
@@ -63,7 +76,7 @@ def may_change(key: str) -> bool:
 
 
 def is_place(key: str) -> bool:
-    """Tell whether a key says where images lie: a run may go on with another value if the images are the same."""
+    """Tell whether a key says where images or a teacher lie: a run may go on with another value if they are the same."""
     return key in PLACES
 
 

@@ -12,16 +12,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from vit_cli.errors import RecipeError
 from vit_cli.recipe.changes import apply_changes
-from vit_cli.recipe.check import check
+from vit_cli.recipe.check import LOSSES, check
 from vit_cli.recipe.explain import explain
 from vit_cli.recipe.find import find_recipe
 from vit_cli.recipe.problems import refuse
 from vit_cli.recipe.schema import FinetuneRecipe, Recipe
 from vit_cli.recipe.yaml_reader import Tree, read_tree
 from vit_cli.recipe.yaml_writer import write_yaml
+from vit_cli.section import TaskName
 
 R = TypeVar("R", Recipe, FinetuneRecipe)
 FROM_WEIGHTS = "from weights"
+PREPARATION = {"data": ("mean", "std"), "eval": ("crop", "resize", "interpolation")}
+"""What weights say about the images that they were made for."""
 FIRST_KEYS = ("name", "seed", "task", "model", "data")
 """What stands first in a resolved recipe and its sections; the rest follows in the schema's order."""
 
@@ -58,9 +61,11 @@ def load_finetune(
     weights: Path,
     given_data: bool = False,
 ) -> Loaded:
-    """Load a fine-tuning recipe for `weights`, completed by plain `model`, `data`, `augment` of `base`, then changed.
+    """Load a fine-tuning recipe for `weights`, completed by plain `model`, `data`, `augment`, `eval` of `base`, then changed.
 
-    Data and augmentation of the recipe's own go before those of `base`, whose sources go first with `given_data`.
+    The task is that of `base` too where the recipe says none, and the loss where the recipe's is for another task.
+    What the recipe says itself goes before `base`, whose sources of data go first with `given_data`. Where it says nothing
+    of mean and std, they are those of `base`: weights want the numbers that they have learned from.
     Raises RecipeError with all problems at once, or if it is a full recipe; UsageError for malformed changes.
     """
     path = find_recipe(name_or_path)
@@ -70,6 +75,13 @@ def load_finetune(
         raise RecipeError(f"{tree.name} is no fine-tuning recipe: {what}", f"Run: vit train {name_or_path}")
     tree = apply_changes(complete(tree, base, weights, given_data), changes, Recipe)
     return Loaded(validate(tree, Recipe, path), path, tree, tree.text)
+
+
+def asked_task(name_or_path: str | Path, changes: Iterable[str], default: TaskName) -> TaskName:
+    """Give the task that a fine-tuning recipe and its changes ask for; `default` where they do not say."""
+    values = apply_changes(read_tree(find_recipe(name_or_path)), changes, Recipe).values
+    task: TaskName = values.get("task", default)
+    return task
 
 
 def load_any(name_or_path: str | Path, changes: Iterable[str] = ()) -> Recipe | FinetuneRecipe:
@@ -96,6 +108,16 @@ def complete(tree: Tree, base: Mapping[str, Any], weights: Path, given_data: boo
     values, places = dict(tree.values), dict(tree.places)
     if "augment" in base and "augment" not in values:
         values["augment"], places[("augment",)] = base["augment"], FROM_WEIGHTS
+    if "task" in base and "task" not in values:
+        values["task"], places[("task",)] = base["task"], FROM_WEIGHTS
+        loss = values.get("loss")
+        if "loss" in base and isinstance(loss, dict) and loss.get("name") not in LOSSES.get(base["task"], ()):
+            values["loss"], places[("loss",)] = base["loss"], FROM_WEIGHTS
+    for key, names in PREPARATION.items():
+        own = values.get(key) or {}
+        lacking = {name: base[key][name] for name in names if name in base.get(key, {}) and name not in own}
+        if lacking and isinstance(own, dict):
+            added[key] = {**added.get(key, {}), **lacking}
     for key, section in added.items():
         own = values.get(key)
         values[key] = {**(own if isinstance(own, dict) else {}), **section}
@@ -106,15 +128,24 @@ def complete(tree: Tree, base: Mapping[str, Any], weights: Path, given_data: boo
 
 def validate(tree: Tree, root: type[R], path: Path) -> R:
     """Validate what was read, relative paths counting from the recipe's folder; RecipeError lists all problems."""
+    values = add_loss(tree.values)
     try:
-        recipe = root.model_validate_json(json.dumps(tree.values), strict=True, context={"base": path.parent})
+        recipe = root.model_validate_json(json.dumps(values), strict=True, context={"base": path.parent})
     except ValidationError as error:
-        problems = explain(error, root, tree.values)
+        problems = explain(error, root, values)
     else:
         problems = check(recipe)
         if not problems:
             return recipe
     raise refuse(tree.name, [(tree.place(problem.path), problem) for problem in problems])
+
+
+def add_loss(values: dict[str, Any]) -> dict[str, Any]:
+    """Where no loss is chosen, take the first of those for the task."""
+    task = values.get("task")
+    if "loss" in values or task == "classification" or not isinstance(task, str) or task not in LOSSES:
+        return values
+    return values | {"loss": {"name": LOSSES[task][0]}}
 
 
 def to_yaml(recipe: Recipe | FinetuneRecipe) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
@@ -11,10 +12,12 @@ from vit_cli.augment.transforms import Transform
 from vit_cli.data.source import Source
 from vit_cli.models import Model
 from vit_cli.models.positions import Stretch
+from vit_cli.models.teacher import TorchvisionTeacher
+from vit_cli.optim.distillation import Distillation
 from vit_cli.optim.losses import CrossEntropy, Loss
 from vit_cli.optim.optimizer import Optimizer
 from vit_cli.optim.schedule import Cosine, Schedule
-from vit_cli.section import DataPath, Duration, Positive, Section, Share
+from vit_cli.section import DataPath, Duration, Positive, Section, Share, TaskName
 
 Length = Annotated[int, Field(gt=0, le=1_000_000_000)]
 
@@ -48,7 +51,7 @@ class EarlyStop(Section):
     """The end of a run that no longer gets better."""
 
     patience: Positive = Field(10, description="evaluations without a better one")
-    metric: Literal["top1", "loss"] = "top1"
+    metric: Literal["score", "loss", "top1"] = Field("score", description="score: top-1, mAP or R squared, by the task")
     min_delta: NonNegativeFloat = Field(0.0, description="what counts as better")
 
 
@@ -122,14 +125,30 @@ class OpenFinetune(Adaptation):
     weights: DataPath | None = None
 
 
+class Distill(Distillation):
+    """Training that also learns from what a trained network answers to the same images."""
+
+    teacher: TorchvisionTeacher | DataPath = Field(
+        description="a run folder, a checkpoint, a model folder, or a section that names a model of torchvision's"
+    )
+
+    @property
+    def source(self) -> Path:
+        """The file or folder with the teacher's weights."""
+        return self.teacher if isinstance(self.teacher, Path) else self.teacher.weights
+
+
 class Choices(Section):
     """What a recipe says apart from the model and the data."""
 
     seed: int = Field(0, ge=0, le=2**63 - 1)
-    task: Literal["classification"] = "classification"
+    task: TaskName = Field("classification", description="what to tell: one class, several labels, or numbers")
     augment: tuple[Transform, ...] = Field((), description="what is done to a training image, in order")
     mix: Mix = Mix()
-    loss: Loss = CrossEntropy()
+    loss: Loss = Field(
+        CrossEntropy(), description="by default that of the task: cross_entropy, binary_cross_entropy, mse"
+    )
+    distill: Distill | None = None
     optim: Optimizer
     schedule: Schedule = Cosine()
     train: Train

@@ -11,9 +11,9 @@ def summarise(recipe: Recipe | FinetuneRecipe) -> dict[str, str]:
     facts = {"seed": str(recipe.seed)}
     if isinstance(recipe, Recipe):
         model = recipe.model
-        facts["model"] = (
-            f"{model.name} {model.size or 'of its own size'}, patch {model.patch}, {as_grid(model.res)} pixels"
-        )
+        keys = model.model_dump()
+        patch = f", patch {keys['patch']}" if "patch" in keys else ""
+        facts["model"] = f"{model.name} {model.size or 'of its own size'}{patch}, {as_grid(model.res)} pixels"
     else:
         facts["model"] = "comes with the weights"
     if recipe.data is None:
@@ -27,6 +27,8 @@ def summarise(recipe: Recipe | FinetuneRecipe) -> dict[str, str]:
         facts["data"] = f"{recipe.data.train.title}, {held}"
     facts["augment"] = ", ".join(item.name for item in recipe.augment) or "nothing"
     facts["train"] = f"{recipe.train.length}, batch {recipe.train.batch_size}, {recipe.loss.name}"
+    if recipe.distill is not None:
+        facts["distill"] = f"{recipe.distill}, from {recipe.distill.source}"
     facts["optim"] = (
         f"{recipe.optim.name}, lr {recipe.optim.lr:g}, {recipe.schedule.name} after {recipe.schedule.warmup}"
     )

@@ -93,7 +93,8 @@ def report_start(run: Run, stop: StopFlag) -> None:
         scores = run.evaluate(stop).scores
         if not run.world.any(stop.was_signalled):
             run.progress.note(
-                f"before the first step at {run.about['res'][0]}x{run.about['res'][1]}: top-1 {scores['top1']:.2f} %"
+                f"before the first step at {run.about['res'][0]}x{run.about['res'][1]}: "
+                + run.task.main_score.say(scores[run.task.main])
             )
 
 
@@ -130,7 +131,11 @@ def write_end(run: Run, state: TrainState, error: BaseException) -> None:
     with suppress(VitError):  # a full disk must not hide what happened
         status = "interrupted" if isinstance(error, Stopped) else "failed"
         run.folder.write_status(
-            status, reason=reason, step=state.step, total_steps=run.plan.total_steps, best_top1=state.best_top1
+            status,
+            reason=reason,
+            step=state.step,
+            total_steps=run.plan.total_steps,
+            **{f"best_{run.task.main}": state.best_score},
         )
         run.folder.write_log(reason)
 

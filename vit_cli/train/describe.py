@@ -21,6 +21,7 @@ def describe_run(run: Run) -> dict[str, str]:
         "data": describe(run.splits),
         "model": f"{recipe.model.name}, {millions:.2f} M parameters, {shown} pixels, {run.model.tokens} tokens, "
         f"{run.model.flops() / 1e9:.3g} GFLOPs an image",
+        **run.objective.facts(),
         "device": f"{plan.processes} x {describe_device(run.world.device)}, {run.precision}",
         "batch": f"{plan.batch_size} = {plan.processes} x {plan.process_batch}, in {plan.micro_batches} micro batch"
         + ("es" if plan.micro_batches > 1 else ""),
@@ -36,7 +37,7 @@ def summarise(run: Run, state: TrainState) -> dict[str, Any]:
         "step": state.step,
         "total_steps": run.plan.total_steps,
         "epochs": round(run.plan.epoch_at(state.step), 4),
-        "best_top1": state.best_top1,
+        f"best_{run.task.main}": state.best_score,
         "best_step": state.best_step,
         "last": run.journal.last_row(),
         "train_seconds": round(run.clock.seconds, 2),

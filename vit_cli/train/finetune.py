@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from vit_cli.checkpoint.model import open_model
-from vit_cli.data.source import Source, source_from_path
+from vit_cli.augment.preprocess import Preprocess
+from vit_cli.checkpoint.model import Saved
+from vit_cli.data.imagenet import are_same
+from vit_cli.data.source import Source, source_from_path, with_columns
+from vit_cli.data.targets import open_source
 from vit_cli.errors import UsageError
-from vit_cli.recipe.load import Loaded, load_finetune
+from vit_cli.evaluate.open import open_weights
+from vit_cli.recipe.load import PREPARATION, Loaded, asked_task, load_any, load_finetune
 from vit_cli.recipe.plain import read_section
 from vit_cli.train.folder import find_run
 
@@ -22,16 +27,23 @@ def load_finetuning(
     Raises UsageError for a change of `finetune.weights`: model and data would not be those of the weights.
     """
     chosen = (source or find_run(None).path).absolute()  # else it would count from the recipe's folder
-    saved = open_model(chosen)
+    saved = open_weights(chosen)
     known = saved.about | saved.about.get("recipe", {})
-    plain = {key: known[key] for key in ("model", "data", "augment") if known.get(key)}
+    keys = ("task", "model", "data", "augment", "loss")
+    plain = {key: known[key] for key in keys if known.get(key)} | prepared_like(saved)
     if res is not None:
         plain["model"] = plain["model"] | {"res": res}
     if data is not None:
-        train, val = source_from_path(data)
-        if set(read_section(Source, train).open().classes) != set(saved.class_names):
+        own = plain.get("data", {}).get("train")
+        train, val = (with_columns(part, own) if part else None for part in source_from_path(data))
+        task = asked_task(recipe, changes, default=plain.get("task", "classification"))
+        classes = open_source(read_section(Source, train), task).classes
+        is_same = set(classes) == set(saved.class_names) or are_same(saved.class_names, classes)
+        if not is_same and "head" in plain["model"]:
             plain["model"] = plain["model"] | {"head": "linear"}
         plain["data"] = plain.get("data", {}) | {"train": train, "val": val}
+    if "imported" in saved.about and data is None and not names_data(recipe, changes):
+        raise UsageError(f"{saved.path} does not say what data to learn from", "Name a folder of images: --data DIR")
     loaded = load_finetune(recipe, changes, base=plain, weights=saved.path, given_data=data is not None)
     if loaded.recipe.finetune is None or loaded.recipe.finetune.weights != saved.path:
         raise UsageError(
@@ -39,3 +51,17 @@ def load_finetuning(
             "Write the weights as FROM: vit finetune WEIGHTS",
         )
     return loaded
+
+
+def names_data(recipe: str, changes: Sequence[str]) -> bool:
+    """Tell whether a recipe, or a change of it, says where images come from."""
+    return load_any(recipe).data is not None or any(change.startswith("data.train") for change in changes)
+
+
+def prepared_like(saved: Saved) -> dict[str, Any]:
+    """Give the sections of a recipe that say how imported weights want their images; a run's weights have a recipe."""
+    if "imported" not in saved.about:
+        return {}
+    preprocess: Preprocess = read_section(Preprocess, saved.about["preprocess"])
+    plain = preprocess.model_dump(mode="json")
+    return {key: {name: plain[name] for name in names} for key, names in PREPARATION.items()}

@@ -6,7 +6,7 @@ import csv
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,8 @@ from vit_cli.checkpoint.commit import commit, told
 from vit_cli.train.folder import RunFolder, append
 from vit_cli.train.progress import Row
 
-COLUMNS = [name for name in Row._fields if name not in ("epochs", "eta_seconds")]
+BEFORE, AFTER = ("step", "epoch", "train_loss", "val_loss"), ("lr", "images_per_second", "wait", "memory_gib", "best")
+"""The columns of metrics.csv before and after those of the scores."""
 HEARTBEAT_SECONDS = 10.0
 Item = TypeVar("Item")
 
@@ -82,9 +83,10 @@ class Clock:
 
 
 class Journal:
-    """Appends to the run's files, on the first process only."""
+    """Appends to the run's files, on the first process only; `scores` have a column each in metrics.csv."""
 
-    def __init__(self, folder: RunFolder, writes: bool = True) -> None:
+    def __init__(self, folder: RunFolder, scores: Sequence[str], writes: bool = True) -> None:
+        self.columns = [*BEFORE, *scores, *AFTER]
         self.metrics = folder.path / "metrics.csv"
         self.steps = folder.path / "steps.jsonl"
         self.nonfinite = folder.path / "nonfinite.jsonl"
@@ -93,7 +95,7 @@ class Journal:
     def rewind(self, step: int, judged_step: int) -> None:
         """Drop what lies after `step`, and rows after `judged_step`: what was written between a checkpoint and the end."""
         if self.writes:
-            keep_rows(self.metrics, judged_step)
+            keep_rows(self.metrics, judged_step, self.columns)
             keep_steps(self.steps, step)
             keep_steps(self.nonfinite, step)
 
@@ -113,8 +115,9 @@ class Journal:
         with told(self.metrics), self.metrics.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             if is_new:
-                writer.writerow(COLUMNS)
-            writer.writerow([getattr(row, name) for name in COLUMNS])
+                writer.writerow(self.columns)
+            cells = row._asdict() | dict(row.scores)
+            writer.writerow([cells[name] for name in self.columns])
 
     def add_step(self, **facts: Any) -> None:
         """Append a line to steps.jsonl."""
@@ -127,11 +130,11 @@ class Journal:
             append(self.nonfinite, json.dumps(facts))
 
 
-def keep_rows(path: Path, last_step: int) -> None:
+def keep_rows(path: Path, last_step: int, columns: Sequence[str]) -> None:
     """Drop the rows of metrics.csv that lie after `last_step`, and what a crash left half written."""
     if path.exists():
         rows = [row for row in whole_lines(path) if is_until(last_step, row, lambda row: row.partition(",")[0])]
-        replace_lines(path, [",".join(COLUMNS), *rows])
+        replace_lines(path, [",".join(columns), *rows])
 
 
 def keep_steps(path: Path, last_step: int) -> None:

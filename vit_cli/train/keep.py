@@ -84,8 +84,8 @@ def beat(run: Run, state: TrainState) -> None:
             "running",
             step=state.step,
             total_steps=run.plan.total_steps,
-            best_top1=state.best_top1,
             eta_seconds=round(run.clock.eta(run.plan.total_steps - state.step)),
+            **{f"best_{run.task.main}": state.best_score},
         )
 
 

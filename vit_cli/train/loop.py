@@ -64,8 +64,7 @@ def judge(run: Run, state: TrainState, stop: StopFlag) -> bool:
         epochs=run.plan.epoch_at(run.plan.total_steps),
         train_loss=state.loss_total / max(state.loss_steps, 1),
         val_loss=evaluation.scores["loss"],
-        top1=evaluation.scores["top1"],
-        top5=evaluation.scores["top5"],
+        scores={name: evaluation.scores[name] for name in run.task.shown},
         lr=run.plan.lr_at(state.step - 1),
         images_per_second=round(images_per_second, 2),
         wait=round(wait, 4),
@@ -84,7 +83,8 @@ def note_score(run: Run, state: TrainState, evaluation: Evaluation) -> bool:
     """Compare an evaluation with the best one, and with the last that renewed the patience; tell whether it is the best."""
     patience = run.recipe.train.early_stop
     watches_loss = patience is not None and patience.metric == "loss"
-    score = -evaluation.scores["loss"] if watches_loss else evaluation.scores["top1"]
+    main = evaluation.scores[run.task.main]
+    score = -evaluation.scores["loss"] if watches_loss else main
     if state.reference is None or score > state.reference + (patience.min_delta if patience else 0.0):
         state.reference, state.waited = score, 0
     else:
@@ -93,7 +93,7 @@ def note_score(run: Run, state: TrainState, evaluation: Evaluation) -> bool:
     is_best = math.isfinite(score) and (state.best is None or (score, -loss) > (state.best, -state.best_loss))
     if is_best:
         state.best, state.best_loss = score, loss
-        state.best_step, state.best_top1 = state.step, evaluation.scores["top1"]
+        state.best_step, state.best_score = state.step, main
     return is_best
 
 

@@ -7,18 +7,21 @@ from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from vit_cli.errors import VitError
+from vit_cli.metrics.names import SCORES
 
 
 class Row(NamedTuple):
-    """One evaluation during training, as shown on the console and written to metrics.csv."""
+    """One evaluation during training, as shown on the console and written to metrics.csv.
+
+    `scores` are those that the task shows, by name (`vit_cli.metrics.names`), the main one first.
+    """
 
     step: int
     epoch: float
     epochs: float
     train_loss: float
     val_loss: float
-    top1: float
-    top5: float
+    scores: Mapping[str, float]
     lr: float
     images_per_second: float
     wait: float
@@ -105,8 +108,10 @@ class Logged:
         """Log the row."""
         self.write(
             f"step {row.step}, epoch {row.epoch:g} of {row.epochs:g}: "
-            f"train_loss {row.train_loss:.4f}, val_loss {row.val_loss:.4f}, top1 {row.top1:.2f}, top5 {row.top5:.2f}, "
-            f"lr {row.lr:.3g}, {row.images_per_second:g} img/s, wait {row.wait:.0%}" + (", best" if row.best else "")
+            f"train_loss {row.train_loss:.4f}, val_loss {row.val_loss:.4f}, "
+            + "".join(f"{name} {SCORES[name].form.format(value)}, " for name, value in row.scores.items())
+            + f"lr {row.lr:.3g}, {row.images_per_second:g} img/s, wait {row.wait:.0%}"
+            + (", best" if row.best else "")
         )
         with suppress(OSError):
             self.watcher.row(row)

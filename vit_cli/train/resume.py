@@ -79,7 +79,10 @@ def check_recipe(folder: RunFolder, newest: Newest | None, recipe: Recipe) -> li
 
 
 def take_up(newest: Newest, run: Run, state: TrainState) -> None:
-    """Bring a run to where its checkpoint stands, and say so. Raises DataError if the data is not the same any more."""
+    """Bring a run to where its checkpoint stands, and say so.
+
+    Raises DataError if the data is not the same any more, CheckpointError if the teacher is not.
+    """
     about = newest.content["about"]
     changed = [
         f"{side}: {difference}"
@@ -90,6 +93,11 @@ def take_up(newest: Newest, run: Run, state: TrainState) -> None:
         raise DataError(
             "the data is not that of the run any more:\n  " + "\n  ".join(changed),
             "An exact resume needs the same images. To train these weights on other data: vit finetune.",
+        )
+    if about.get("teacher") != run.about["teacher"]:
+        raise CheckpointError(
+            f"the teacher is not that of the run any more:\n  {about.get('teacher')} -> {run.about['teacher']} (SHA-256)",
+            "An exact resume needs the same teacher; where it lies may change: distill.teacher=PATH",
         )
     if about["precision"] != run.precision:
         run.progress.note(

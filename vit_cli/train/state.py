@@ -14,11 +14,12 @@ class TrainState:
     step: int = 0
     """Finished steps; the data cursor follows from it."""
     best: float | None = None
-    """The best score so far: top-1, or minus the loss where early stopping watches the loss."""
+    """The best score so far: the task's main one, or minus the loss where early stopping watches the loss."""
     best_loss: float = 0.0
     """Its validation loss, which decides between equal scores."""
     best_step: int = 0
-    best_top1: float = 0.0
+    best_score: float = 0.0
+    """The task's main score then."""
     judged_step: int = 0
     """The step after which it was last evaluated."""
     reference: float | None = None

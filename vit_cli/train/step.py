@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vit_cli.data.loader import Batch
-from vit_cli.device import autocast, seed_all, send
+from vit_cli.device import seed_all, send
 from vit_cli.dist.shard import update, whole
 from vit_cli.optim.groups import set_lr
 from vit_cli.train.stop import StopFlag
@@ -34,6 +34,7 @@ def take_step(run: Run, batch: Batch, step: int, stop: StopFlag) -> StepResult:
     """Make update number `step` (from 0) from this process's part of a global batch, in micro batches."""
     plan, world = run.plan, run.world
     batch = batch.to(world.device)
+    run.statistics.keep()
     total = torch.zeros((), device=world.device)
     starts = range(0, plan.process_batch, plan.micro_batch)
     for number, start in enumerate(starts):
@@ -43,9 +44,7 @@ def take_step(run: Run, batch: Batch, step: int, stop: StopFlag) -> StepResult:
             run.prepare(batch.images[part]), batch.labels[part], step, world.rank * plan.process_batch + start
         )
         with world.hold_back(run.wrapped, held=number + 1 < len(starts)):
-            with autocast(world.device, run.precision):
-                logits = run.wrapped(images)
-            loss = run.loss(logits, targets).sum() / plan.process_batch
+            loss = run.objective(images, targets).sum() / plan.process_batch
             loss.backward()
         total += loss.detach()
     total += whole(run.penalty())
@@ -57,6 +56,7 @@ def take_step(run: Run, batch: Batch, step: int, stop: StopFlag) -> StepResult:
     run.optimizer.found_inf = flags[0]  # torch's optimisers look at it on the device, and leave everything as it was
     update(run.optimizer)
     run.optimizer.zero_grad(set_to_none=True)
+    run.statistics.settle(skipped=flags[0])
     run.ema.update(step, flags[0])
     return StepResult(total, grad_norm, flags)
 
@@ -71,10 +71,7 @@ def rehearse(run: Run) -> None:
         return
     rows, columns = run.about["res"]
     images = torch.zeros(run.plan.micro_batch, 3, rows, columns, device=run.world.device)
-    buffers = [(buffer, buffer.clone()) for buffer in run.model.buffers()]
-    with autocast(run.world.device, run.precision):
-        logits = run.wrapped(images)
-    logits.float().sum().backward()
+    run.statistics.keep()
+    run.objective.ask(images).float().sum().backward()
     run.optimizer.zero_grad(set_to_none=True)
-    for buffer, before in buffers:
-        buffer.copy_(before)
+    run.statistics.settle(skipped=torch.ones((), device=run.world.device))

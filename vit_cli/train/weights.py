@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from vit_cli.checkpoint.model import Saved
+from vit_cli.data.imagenet import are_same
 from vit_cli.errors import CheckpointError
+from vit_cli.evaluate.open import tell_import
+from vit_cli.metrics.names import WORDS
 from vit_cli.models import Model
 from vit_cli.models.adapt import load_weights, replace_head, stretch_tables
 from vit_cli.models.classifier import Classifier
@@ -22,7 +25,8 @@ def load_first_weights(
     weights, changes = stretch_tables(
         saved.weights, source.position_grids(), recipe.model.position_grids(), finetune.positions
     )
-    fits = saved.class_names == classes and has_head_of(saved, model)
+    is_same = are_same(saved.class_names, classes) and saved.about.get("task", "classification") == recipe.task
+    fits = is_same and has_head_of(saved, model)
     if finetune.head == "keep" and not fits:
         raise CheckpointError(
             f"the head of {saved.path} can't be kept: it is for {len(saved.class_names)} classes, "
@@ -31,11 +35,13 @@ def load_first_weights(
         )
     if finetune.head == "new" or not fits:
         weights = replace_head(weights, model)
-        changes.append(f"head  replaced ({len(saved.class_names)} -> {len(classes)} classes, zero-initialised)")
+        changes.append(
+            f"head  replaced ({len(saved.class_names)} -> {len(classes)} {WORDS[recipe.task]}, zero-initialised)"
+        )
     else:
-        changes.append(f"head  kept ({len(classes)} classes)")
+        changes.append(f"head  kept ({len(classes)} {WORDS[recipe.task]})")
     load_weights(model, weights)
-    return changes + compare_settings(recipe, saved)
+    return [*tell_import(saved), *changes, *compare_settings(recipe, saved)]
 
 
 def has_head_of(saved: Saved, model: Classifier) -> bool:

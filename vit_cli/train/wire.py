@@ -7,35 +7,41 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vit_cli import __version__
 from vit_cli.augment.mix import Mixer, NoMix
 from vit_cli.augment.preprocess import Preprocess, normalise
-from vit_cli.checkpoint.model import Saved, open_model
+from vit_cli.checkpoint.model import Saved
 from vit_cli.checkpoint.writer import Writer
 from vit_cli.data.bad import BadImageLog
 from vit_cli.data.fingerprint import fingerprint
 from vit_cli.data.open import Splits, open_splits
-from vit_cli.device import Precision, choose_precision, peak_memory_gib, seed_all, set_determinism
+from vit_cli.data.samples import count_images
+from vit_cli.device import Precision, autocast, choose_precision, peak_memory_gib, seed_all, set_determinism
 from vit_cli.dist.world import World
 from vit_cli.evaluate.evaluate import Evaluation, evaluate
-from vit_cli.metrics.score import ScoreSheet
+from vit_cli.evaluate.open import open_weights
+from vit_cli.metrics.task import Task
+from vit_cli.metrics.tasks import make_task
 from vit_cli.models.classifier import Classifier
 from vit_cli.optim.clip import Clip, NoClip
 from vit_cli.optim.ema import Ema, NoEma
 from vit_cli.optim.groups import make_groups
 from vit_cli.optim.penalty import L1, NoPenalty
+from vit_cli.recipe.plain import read_section
 from vit_cli.recipe.plan import Plan, make_plan
 from vit_cli.recipe.schema import Recipe
-from vit_cli.section import as_grid
+from vit_cli.section import Scale, as_grid
 from vit_cli.train.folder import RunFolder
 from vit_cli.train.input import Input, make_input
 from vit_cli.train.journal import Clock, Journal
+from vit_cli.train.objective import Objective, build_objective
 from vit_cli.train.progress import Progress
+from vit_cli.train.statistics import NoStatistics, RunningStatistics, find_statistics
 from vit_cli.train.stop import StopFlag
+from vit_cli.train.teacher import Student, Teacher, open_teacher
 from vit_cli.train.weights import load_first_weights
 
 
@@ -48,6 +54,7 @@ class Run:
     world: World
     folder: RunFolder
     splits: Splits
+    task: Task
     about: dict[str, Any]
     model: Classifier
     wrapped: nn.Module
@@ -57,10 +64,12 @@ class Run:
     input: Input
     mixer: Mixer | NoMix
     loss: nn.Module
+    objective: Objective
     penalty: L1 | NoPenalty
     clip: Clip | NoClip
     optimizer: torch.optim.Optimizer
     ema: Ema | NoEma
+    statistics: RunningStatistics | NoStatistics
     evaluate: Callable[[StopFlag], Evaluation]
     bad_images: BadImageLog
     journal: Journal
@@ -78,21 +87,23 @@ def wire(
     recipe: Recipe, folder: RunFolder, world: World, progress: Progress, resumed: dict[str, Any] | None = None
 ) -> Run:
     """Build everything that `recipe` asks for. `resumed` is what the checkpoint to go on from says about itself."""
-    saved = open_model(recipe.finetune.weights) if recipe.finetune and not resumed else None
+    saved = open_weights(recipe.finetune.weights) if recipe.finetune and not resumed else None
     splits, changes = open_data(recipe, resumed or (saved.about if saved else None))
     plan = make_plan(recipe, images=len(splits.train), processes=world.size)
     set_determinism(recipe.train.deterministic)
     precision = choose_precision(recipe.train.precision, world.device)
     preprocess = make_preprocess(recipe)
+    task = make_task(recipe.task, splits.classes, splits.scale)
 
+    teacher = find_teacher(recipe, splits, preprocess, world)
     model = build_model(recipe, saved, splits, world, changes)
     agree = world.any if recipe.train.shard == "full" else bool  # processes with parts judge every batch together
-    compiled = torch.compile(model) if recipe.train.compile else model
+    wrapped = world.wrap(torch.compile(model) if recipe.train.compile else model)
+    loss = build_loss(recipe, splits, world)
+    in_precision = partial(autocast, world.device, precision)
     parameters = dict(model.named_parameters())
     kernels = [weight for name, weight in parameters.items() if model.decays(name, weight)]
-
     input = make_input(recipe, splits, plan, preprocess, world)
-    ema = recipe.train.ema
     mixer = recipe.mix.build(recipe.seed, len(splits.classes), plan.batch_size, plan.mix_group, plan.mix_until_step)
     prepare = partial(normalise, preprocess=preprocess)
 
@@ -102,37 +113,50 @@ def wire(
         world=world,
         folder=folder,
         splits=splits,
+        task=task,
         changes=tuple(changes),
-        about=describe_model(recipe, splits, preprocess, precision),
+        about=describe_model(recipe, splits, preprocess, precision, teacher),
         model=model,
-        wrapped=world.wrap(compiled),
+        wrapped=wrapped,
         parameters=list(parameters.values()),
         precision=precision,
         prepare=prepare,
         input=input,
         mixer=mixer,
-        loss=recipe.loss.build(
-            splits.classes, np.bincount(splits.train.labels, minlength=len(splits.classes)).tolist()
-        ).to(world.device),
+        loss=loss,
+        objective=build_objective(recipe.distill, teacher, wrapped, model, loss, in_precision),
         penalty=L1(kernels, recipe.loss.l1) if recipe.loss.l1 else NoPenalty(),
         clip=NoClip() if recipe.train.clip_norm is None else Clip(recipe.train.clip_norm),
         optimizer=build_optimizer(recipe, model),
-        ema=Ema(parameters.items(), ema.decay, ema.warmup) if ema else NoEma(),
+        ema=Ema(parameters.items(), ema.decay, ema.warmup) if (ema := recipe.train.ema) else NoEma(),
+        statistics=find_statistics(model, world),
         evaluate=lambda stop: evaluate(
-            model, stop.until_signalled(input.judged, agree), prepare, ScoreSheet(len(splits.classes)), world, precision
+            model, stop.until_signalled(input.judged, agree), prepare, task, world, precision
         ),
-        bad_images=BadImageLog(
-            folder.path / "bad_images.jsonl",
-            len(splits.train),
-            recipe.data.max_bad,
-            resumes=resumed is not None,
-            writes=world.is_first,
-        ),
-        journal=Journal(folder, writes=world.is_first),
+        bad_images=open_bad_images(recipe, folder, splits, world, resumes=resumed is not None),
+        journal=Journal(folder, task.shown, writes=world.is_first),
         writer=Writer(),
         clock=Clock(),
         progress=progress,
     )
+
+
+def find_teacher(recipe: Recipe, splits: Splits, preprocess: Preprocess, world: World) -> Teacher | None:
+    """Open the teacher that a recipe names, if it does; before the student's first weights are drawn."""
+    if recipe.distill is None:
+        return None
+    return open_teacher(recipe.distill.teacher, Student(splits.classes, preprocess, as_grid(recipe.model.res)), world)
+
+
+def open_bad_images(recipe: Recipe, folder: RunFolder, splits: Splits, world: World, resumes: bool) -> BadImageLog:
+    """Open the list of images that could not be read; one that `resumes` goes on counting."""
+    path, images = folder.path / "bad_images.jsonl", len(splits.train)
+    return BadImageLog(path, images, recipe.data.max_bad, resumes=resumes, writes=world.is_first)
+
+
+def build_loss(recipe: Recipe, splits: Splits, world: World) -> nn.Module:
+    """Build the loss by the labels, which may weigh classes by how many training images show them."""
+    return recipe.loss.build(splits.classes, count_images(splits.train)).to(world.device)
 
 
 def build_model(recipe: Recipe, saved: Saved | None, splits: Splits, world: World, changes: list[str]) -> Classifier:
@@ -162,15 +186,18 @@ def build_optimizer(recipe: Recipe, model: Classifier) -> torch.optim.Optimizer:
 def open_data(recipe: Recipe, before: Mapping[str, Any] | None) -> tuple[Splits, list[str]]:
     """Open the data, with a note if what is held out is not what the run `before` held out.
 
-    Of the same data the same images stay held out, but for new classes. Equal classes keep the order of `before`.
+    Of the same data the same images stay held out, but for new classes. Equal classes keep the order of `before`, and
+    equal targets its scale, in which a head that is kept answers.
     """
     data = recipe.data
     if before is None:
-        return open_splits(data.train, data.val, data.hold_out), []
+        return open_splits(data.train, data.val, data.hold_out, task=recipe.task), []
     new, old = data.model_dump(mode="json"), before.get("data") or {}
     other = [what for key, what in (("train", "data"), ("hold_out", "share")) if new[key] != old.get(key)]
     held = None if data.val or other else before.get("held")
-    splits = open_splits(data.train, data.val, data.hold_out, held=held, classes=before["class_names"])
+    is_new = recipe.finetune is not None and recipe.finetune.head == "new"
+    scale = read_section(Scale, before["scale"]) if before.get("scale") and not is_new else None
+    splits = open_splits(data.train, data.val, data.hold_out, held, before["class_names"], recipe.task, scale)
     if data.val or held:
         return splits, []
     return splits, [f"held out anew: the {other[0]} is another one" if other else "held out anew: nothing was before"]
@@ -187,7 +214,9 @@ def make_preprocess(recipe: Recipe) -> Preprocess:
     )
 
 
-def describe_model(recipe: Recipe, splits: Splits, preprocess: Preprocess, precision: Precision) -> dict[str, Any]:
+def describe_model(
+    recipe: Recipe, splits: Splits, preprocess: Preprocess, precision: Precision, teacher: Teacher | None
+) -> dict[str, Any]:
     """Say in plain values all that the weights need to be used again, anywhere."""
     plain = recipe.model_dump(mode="json")
     return {
@@ -201,6 +230,8 @@ def describe_model(recipe: Recipe, splits: Splits, preprocess: Preprocess, preci
         "precision": precision,
         "fingerprint": fingerprint(splits.train),
         "val_fingerprint": fingerprint(splits.val),
+        "teacher": teacher.digest if teacher else None,
         "recipe": plain,
         "vit_version": __version__,
+        **({"scale": splits.scale.model_dump(mode="json")} if splits.scale else {}),
     }

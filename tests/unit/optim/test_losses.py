@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vit_cli.errors import RecipeError
-from vit_cli.optim.losses import BinaryCrossEntropy, CrossEntropy, Loss, weigh_classes
+from vit_cli.optim.losses import Absolute, BinaryCrossEntropy, CrossEntropy, Huber, Loss, Squared, weigh_classes
 
 CLASSES = ("bird", "cat", "dog", "fish")
 COUNTS = (10, 40, 30, 20)
@@ -176,3 +176,27 @@ def test_a_recipe_names_the_loss() -> None:
 def test_settings_that_make_no_sense_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Loss).validate_python({"name": "cross_entropy", **bad})
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        (Squared(), [0.125, 5.0]),
+        (Absolute(), [0.25, 2.0]),
+        (Huber(), [0.0625, 1.5]),
+        (Huber(delta=0.1), [0.0225, 0.195]),
+    ],
+)
+def test_losses_of_numbers_are_their_definitions(section: Squared | Absolute | Huber, expected: list[float]) -> None:
+    predictions, targets = torch.tensor([[0.5, 1.0], [1.0, 0.0]]), torch.tensor([[0.0, 1.0], [2.0, 3.0]])
+    losses = section.build(["a", "b"], [0, 0])(predictions.bfloat16(), targets)
+    assert losses.dtype == torch.float32
+    assert losses.tolist() == pytest.approx(expected)
+
+
+def test_several_labels_are_as_many_questions() -> None:
+    logits, _, _ = batch()
+    marks = (torch.arange(24).view(6, 4) % 3 == 0).float()
+    losses = losses_of(BinaryCrossEntropy(), logits, marks)
+    expected = -(marks * F.logsigmoid(logits) + (1 - marks) * F.logsigmoid(-logits)).sum(1)
+    torch.testing.assert_close(losses, expected)

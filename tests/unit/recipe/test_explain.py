@@ -55,7 +55,7 @@ def problems_of(recipe: str, *changes: str) -> list[str]:
         ("optim=null", "optim expected a section with a name (adamw, sgd, lamb), not null"),
         ("model.size=smal", "model.size unknown choice 'smal'; did you mean 'small'?"),
         ("model.size=3", "model.size expected 'mu' or"),
-        ("model.name=resnet", "model.name unknown choice 'resnet'; choose from vit"),
+        ("model.name=resnett", "model.name unknown choice 'resnett'; did you mean 'resnet'?"),
         ("model.res=200", "model.res 200 is not a multiple of patch 16; the nearest are 192 and 208"),
         ("model.res=-16", "model.res expected a whole number above 0, or a list of 2, each a whole number above 0, not -16"),
         ("model.res=[16, x]", "model.res.1 expected a whole number above 0, not 'x'"),

@@ -24,7 +24,7 @@ def test_a_name_is_a_shipped_recipe_and_anything_else_a_path(tmp_path: Path, mon
     [
         ("digit", "Did you mean digits?"),
         ("recipes/digitz.yaml", "Did you mean digits?"),
-        ("xyz", "Shipped recipes: cifar10_vit"),
+        ("xyz", "Shipped recipes: cifar10_cct"),
     ],
 )
 def test_a_name_that_is_not_there_brings_the_nearest(name: str, hint: str) -> None:

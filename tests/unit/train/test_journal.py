@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vit_cli.train.folder import RunFolder
-from vit_cli.train.journal import COLUMNS, Clock, Journal
+from vit_cli.train.journal import Clock, Journal
 from vit_cli.train.progress import Row
 
 
@@ -21,8 +21,7 @@ def row(step: int, top1: float = 50.0, best: bool = True) -> Row:
         epochs=3.0,
         train_loss=0.1 + 0.2,
         val_loss=1 / 3,
-        top1=top1,
-        top5=99.0,
+        scores={"top1": top1, "top5": 99.0},
         lr=1e-5,
         images_per_second=812.5,
         wait=0.25,
@@ -34,7 +33,7 @@ def row(step: int, top1: float = 50.0, best: bool = True) -> Row:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Journal:
-    return Journal(RunFolder(tmp_path))
+    return Journal(RunFolder(tmp_path), ["top1", "top5"])
 
 
 def steps_of(journal: Journal) -> list[int]:
@@ -50,8 +49,9 @@ def test_a_row_is_written_under_its_names_at_full_precision(journal: Journal) ->
     journal.add_row(row(4))
     journal.add_row(row(8, best=False))
     first, second = rows_of(journal)
-    assert list(first) == COLUMNS
-    assert set(Row._fields) - set(COLUMNS) == {"epochs", "eta_seconds"}
+    assert list(first) == journal.columns
+    assert set(Row._fields) - set(journal.columns) == {"epochs", "eta_seconds", "scores"}
+    assert (first["top1"], first["top5"]) == ("50.0", "99.0")
     assert float(first["train_loss"]) == 0.1 + 0.2
     assert float(first["val_loss"]) == 1 / 3
     assert [first["best"], second["best"]] == ["True", "False"]
@@ -65,7 +65,7 @@ def test_the_last_row_is_numbers(journal: Journal) -> None:
     last = journal.last_row()
     assert last["step"] == 8
     assert last["top1"] == 20.0
-    assert last.keys() == set(COLUMNS) - {"best"}
+    assert last.keys() == set(journal.columns) - {"best"}
 
 
 def test_rewinding_drops_what_lies_after_the_checkpoint(journal: Journal) -> None:
@@ -121,7 +121,7 @@ def test_an_empty_file_gets_its_header(journal: Journal) -> None:
 
 
 def test_only_the_first_process_writes(tmp_path: Path) -> None:
-    journal = Journal(RunFolder(tmp_path), writes=False)
+    journal = Journal(RunFolder(tmp_path), [], writes=False)
     journal.add_step(step=1)
     journal.add_row(row(1))
     journal.rewind(0, 0)

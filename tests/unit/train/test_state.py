@@ -17,7 +17,7 @@ def test_a_state_comes_back_from_a_checkpoint_to_the_last_bit(tmp_path: Path) ->
         best=0.1 + 0.2,
         best_loss=0.3,
         best_step=5,
-        best_top1=1 / 3,
+        best_score=1 / 3,
         judged_step=6,
         reference=-0.3,
         waited=2,
