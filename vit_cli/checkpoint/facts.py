@@ -43,7 +43,7 @@ def describe_content(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
         "task": about.get("task"),
         "step": known("step", int),
         "finished": known("finished", bool),
-        "best_top1": known("best_top1", float),
+        "best_score": known("best_score", float),
         "best_step": known("best_step", int),
         "model": about["model"],
         "res": about["res"],

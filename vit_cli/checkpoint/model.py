@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,18 @@ class Saved:
 
 def write_model(folder: Path, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write a model folder: weights as safetensors, everything else as JSON."""
+    write_folder(folder, weights, {CONFIG: {"format_version": FORMAT_VERSION, **about}})
+
+
+def write_folder(folder: Path, weights: Mapping[str, Tensor], files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write weights as safetensors, and each of `files` as JSON, all in one folder."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
     commit(folder / WEIGHTS, lambda aside: save_file(tensors, aside, metadata={"format": "pt"}))
-    text = json.dumps({"format_version": FORMAT_VERSION, **about}, indent=2, ensure_ascii=False)
-    commit(folder / CONFIG, lambda aside: aside.write_text(text + "\n", encoding="utf-8"))
+    for name, content in files.items():
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        commit(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
 
 
 def open_model(path: Path) -> Saved:
@@ -151,8 +158,8 @@ def check_about(about: Mapping[str, Any], path: Path) -> None:
 
 
 def is_text_list(value: Any) -> bool:
-    """Tell a list of texts, not empty."""
-    return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+    """Tell a list of texts; it is empty for a model without a head."""
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def is_grid(value: Any) -> bool:
@@ -163,6 +170,11 @@ def is_grid(value: Any) -> bool:
 def is_section(value: Any) -> bool:
     """Tell keys with values."""
     return isinstance(value, dict)
+
+
+def is_import(value: Any) -> bool:
+    """Tell what is said of weights that came from another library: whose they are, and what became of them."""
+    return isinstance(value, dict) and isinstance(value.get("title"), str) and is_text_list(value.get("changes"))
 
 
 def are_thresholds(value: Any) -> bool:
@@ -178,5 +190,6 @@ SHAPES: dict[str, Callable[[Any], bool]] = {
     "data": lambda value: value is None or is_section(value),
     "recipe": is_section,
     "held": are_thresholds,
+    "imported": is_import,
 }
 """What each part of `about` must be like, as far as it shows without the sections it stands for."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,28 +15,40 @@ from torch import Tensor, nn
 from vit_cli.data.loader import Batch
 from vit_cli.device import Precision, autocast
 from vit_cli.dist.world import World
-from vit_cli.metrics.score import ScoreSheet
+from vit_cli.metrics.task import Answer, Row, Task
+
+Records = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Numbers of images (n,), and what is kept of the answers to them, with the loss: (n, c + 1)."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model said about each image, in order of `indices`: predicted class, its probability, and the loss."""
+    """What a model said about each image, in order of `indices`: an `Answer` of the task, and the loss."""
 
     indices: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    confidence: NDArray[np.float32]
+    labels: NDArray[Any]
+    predicted: NDArray[Any]
+    confidence: NDArray[Any]
     losses: NDArray[np.float32]
+
+    @property
+    def answer(self) -> Answer:
+        """What is true and what was said."""
+        return Answer(self.labels, self.predicted, self.confidence)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`scores` has top1 and top5 in per cent, loss (mean cross entropy) and images; `confusion` is (K, K), rows are true."""
+    """`scores` has those that the task reports, the loss and the number of images.
+
+    `confusion` is (K, K), rows are true. `per_class` scores every class, label or target, if answers were kept.
+    """
 
     scores: dict[str, float]
     confusion: Tensor | None
     answers: Answers | None
     seconds: float
+    per_class: tuple[Row, ...] = ()
 
 
 @torch.inference_mode()
@@ -43,7 +56,7 @@ def evaluate(
     model: nn.Module,
     batches: Iterable[Batch],
     prepare: Callable[[Tensor], Tensor],
-    sheet: ScoreSheet,
+    task: Task,
     world: World,
     precision: Precision,
     keep_answers: bool = False,
@@ -55,29 +68,40 @@ def evaluate(
     begin = time.monotonic()
     was_training = model.training
     model.eval()
+    sheet = task.sheet()
     sums = sheet.start(world.device)
-    kept: list[Tensor] = []
+    kept: list[tuple[Tensor, Tensor]] = []
     for batch in batches:
         here = batch.to(world.device)
         with autocast(world.device, precision):
             logits = model(prepare(here.images)).float()
-        losses = nn.functional.cross_entropy(logits, here.labels, reduction="none")
+        losses = task.judge(logits, here.labels)
         sheet.add(sums, logits, here.labels, losses)
-        if keep_answers:
-            confidence, predicted = logits.softmax(dim=1).max(dim=1)
-            columns = (batch.indices, here.labels, predicted, confidence, losses)
-            kept.append(torch.stack([column.double().cpu() for column in columns], dim=1))
+        if keep_answers or task.needs_answers:
+            records = torch.cat([task.record(logits, here.labels), losses[:, None]], dim=1)
+            kept.append((batch.indices, records.cpu()))
     model.train(was_training)
     sums = world.sum(sums)
-    answers = (
-        join_answers(world.gather(torch.cat(kept).numpy() if kept else np.zeros((0, 5)))) if keep_answers else None
-    )
-    return Evaluation(sheet.finish(sums), sheet.confusion(sums), answers, time.monotonic() - begin)
+    scores = sheet.finish(sums)
+    if not (keep_answers or task.needs_answers):
+        return Evaluation(scores, sheet.confusion(sums), None, time.monotonic() - begin)
+    indices, table = join_records(world.gather(pack(kept, task.columns + 1)))
+    records, losses = table[:, :-1], table[:, -1]
+    scores |= task.rank(records)
+    answers = Answers(indices, *task.read(records), losses) if keep_answers else None
+    per_class = tuple(task.per_class(sheet, sums, records)) if keep_answers else ()
+    return Evaluation(scores, sheet.confusion(sums), answers, time.monotonic() - begin, per_class)
 
 
-def join_answers(parts: list[NDArray[np.float64]]) -> Answers:
-    """Put the answers of all processes in order of the images."""
-    table = np.concatenate(parts)
-    table = table[np.argsort(table[:, 0], kind="stable")]
-    indices, labels, predicted = (table[:, i].astype(np.int64) for i in range(3))
-    return Answers(indices, labels, predicted, table[:, 3].astype(np.float32), table[:, 4].astype(np.float32))
+def pack(kept: list[tuple[Tensor, Tensor]], columns: int) -> Records:
+    """Put the records of one process's batches together; a stop can come before the first of them."""
+    indices = [torch.empty(0, dtype=torch.int64), *(part[0] for part in kept)]
+    records = [torch.empty(0, columns), *(part[1] for part in kept)]
+    return torch.cat(indices).numpy(), torch.cat(records).numpy()
+
+
+def join_records(parts: Sequence[Records]) -> Records:
+    """Put the records of all processes in order of the images."""
+    indices, table = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    order = np.argsort(indices, kind="stable")
+    return indices[order], table[order]

@@ -20,7 +20,7 @@ BATCH = 32
 
 
 class Prediction(NamedTuple):
-    """An image and its classes with their probabilities, the likeliest first."""
+    """An image and its classes with their probabilities, the likeliest first; or its targets with their numbers."""
 
     path: str
     classes: list[tuple[str, float]]
@@ -44,17 +44,21 @@ def list_images(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def predict_images(ready: Ready, paths: Iterable[Path], top: int, unreadable: list[str]) -> Iterator[Prediction]:
-    """Predict images batch by batch; `top` classes each, 0 for all. An image that can't be read is noted in `unreadable`."""
-    names, transform = ready.class_names, ready.transform
-    count = min(top, len(names)) or len(names)
+def predict_images(
+    ready: Ready, paths: Iterable[Path], top: int | None, unreadable: list[str], threshold: float = 0.5
+) -> Iterator[Prediction]:
+    """Predict images batch by batch; an image that can't be read is noted in `unreadable`.
+
+    `top` classes each, 0 for all, None for what suits the task; labels only with a probability above `threshold`.
+    """
+    task, transform = ready.task, ready.transform
     readable = read_images(paths, ready.max_pixels, unreadable)
     while batch := list(islice(readable, BATCH)):
         images = torch.stack([transform(image) for _, image in batch]).to(next(ready.model.parameters()).device)
         with torch.inference_mode():
-            probabilities, order = ready.model(ready.prepare(images)).double().softmax(dim=1).topk(count)
-        for (path, _), row, indices in zip(batch, probabilities.tolist(), order.tolist(), strict=True):
-            yield Prediction(os.fspath(path), [(names[i], p) for i, p in zip(indices, row, strict=True)])
+            found = task.predict(ready.model(ready.prepare(images)), top, threshold)
+        for (path, _), pairs in zip(batch, found, strict=True):
+            yield Prediction(os.fspath(path), pairs)
 
 
 def read_images(paths: Iterable[Path], max_pixels: int, unreadable: list[str]) -> Iterator[tuple[Path, Tensor]]:

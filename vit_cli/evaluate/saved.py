@@ -14,25 +14,28 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from vit_cli.augment.preprocess import Preprocess, build_eval_transform, normalise
-from vit_cli.checkpoint.model import Saved, open_model
+from vit_cli.checkpoint.model import Saved
 from vit_cli.data.decode import MAX_PIXELS
 from vit_cli.data.loader import EvalBatches
 from vit_cli.data.open import open_evaluation, open_splits
-from vit_cli.data.samples import Samples, relabel
-from vit_cli.data.source import Source, parquet, source_from_path
+from vit_cli.data.samples import Samples
+from vit_cli.data.source import Source, parquet, source_from_path, with_columns
+from vit_cli.data.targets import match
 from vit_cli.data.workers import choose_workers
 from vit_cli.device import Precision, choose_precision
 from vit_cli.dist.world import World
-from vit_cli.errors import UsageError
+from vit_cli.errors import CheckpointError, UsageError
 from vit_cli.evaluate.evaluate import Answers, Evaluation, evaluate
-from vit_cli.metrics.score import ScoreSheet
+from vit_cli.evaluate.open import open_weights, tell_import
+from vit_cli.metrics.task import Task
+from vit_cli.metrics.tasks import make_task
 from vit_cli.models import Model
 from vit_cli.models.adapt import load_weights, stretch_tables
 from vit_cli.models.classifier import Classifier
 from vit_cli.models.positions import Stretch
 from vit_cli.recipe.plain import read_section
 from vit_cli.recipe.schema import Data, Train
-from vit_cli.section import Grid, as_grid
+from vit_cli.section import Grid, Scale, TaskName, as_grid
 
 FEW = 500
 """So many images are judged before workers would have started."""
@@ -58,6 +61,11 @@ class Ready:
         return self.saved.class_names
 
     @property
+    def task(self) -> Task:
+        """What the model was trained to tell about an image."""
+        return read_task(self.saved)
+
+    @property
     def max_pixels(self) -> int:
         """The size of the largest image that is decoded."""
         return self.data.max_pixels if self.data else MAX_PIXELS
@@ -73,11 +81,16 @@ class Ready:
 
 
 def get_ready(path: Path, world: World, res: int | tuple[int, int] | None = None) -> Ready:
-    """Read the model at `path` (checkpoint, run folder, model folder); `res` stretches its positions for another size.
+    """Read the model at `path` (ours, or foreign weights); `res` stretches its positions for another size.
 
-    Raises CheckpointError if there is no model or its weights do not fit, UsageError for a `res` that its patches do not divide.
+    Raises CheckpointError if there is no model, it has no classes or its weights do not fit, UsageError for a `res` that its
+    patches do not divide.
     """
-    saved = open_model(path)
+    saved = open_weights(path)
+    if not saved.class_names:
+        raise CheckpointError(
+            f"{path} has no head, so it names no classes", "Train one: vit finetune FROM --data DIR, with this as FROM."
+        )
     section = read_section(Model, saved.about["model"])
     source = section.position_grids()
     if res is not None:
@@ -92,7 +105,7 @@ def get_ready(path: Path, world: World, res: int | tuple[int, int] | None = None
         preprocess=read_section(Preprocess, saved.about["preprocess"]),
         precision=choose_precision(asked_precision(saved), world.device),
         data=read_data(saved),
-        changes=tuple(stretched.changes),
+        changes=(*tell_import(saved), *stretched.changes),
     )
 
 
@@ -101,6 +114,22 @@ def asked_precision(saved: Saved) -> Literal["auto", "fp32", "bf16"]:
     recipe = saved.about.get("recipe")
     train: Train | None = read_section(Train, recipe.get("train")) if recipe else None
     return train.precision if train else "auto"
+
+
+def read_task(saved: Saved) -> Task:
+    """Give the task that a model was trained for; classification for weights that do not tell."""
+    name: TaskName = read_section(TaskName, saved.about.get("task", "classification"))
+    try:
+        return make_task(name, saved.class_names, read_scale(saved))
+    except ValueError as error:
+        raise CheckpointError(f"{saved.path} does not fit its own task: {error}") from error
+
+
+def read_scale(saved: Saved) -> Scale | None:
+    """Give the scale of the targets that a model tells; None for other tasks."""
+    plain = saved.about.get("scale") if saved.about.get("task") == "regression" else None
+    scale: Scale | None = read_section(Scale, plain) if plain is not None else None
+    return scale
 
 
 def read_data(saved: Saved) -> Data | None:
@@ -132,10 +161,11 @@ def open_own_data(saved: Saved, split: str | None = None) -> Samples:
         raise UsageError(
             f"--split {split}: a model's own data has the splits train and val", "Other data: --data DIR --split NAME"
         )
+    names, task, scale = saved.class_names, read_task(saved).name, read_scale(saved)
     if data.val is not None:
-        return open_evaluation(data.train if split == "train" else data.val, saved.class_names)
-    splits = open_splits(data.train, None, data.hold_out, held=saved.about.get("held"), classes=saved.class_names)
-    return relabel(splits.train if split == "train" else splits.val, saved.class_names, splits.title)
+        return open_evaluation(data.train if split == "train" else data.val, names, task, scale)
+    splits = open_splits(data.train, None, data.hold_out, saved.about.get("held"), names, task, scale)
+    return match(splits.train if split == "train" else splits.val, names, splits.title, task)
 
 
 def open_folder_data(path: Path, split: str | None, saved: Saved) -> Samples:
@@ -152,7 +182,8 @@ def open_folder_data(path: Path, split: str | None, saved: Saved) -> Samples:
         train, val = parquet(path.absolute(), pattern), None
     else:
         train, val = source_from_path(path / split)
-    return open_evaluation(read_section(Source, val or train), saved.class_names)
+    section = with_columns(val or train, (saved.about.get("data") or {}).get("train"))
+    return open_evaluation(read_section(Source, section), saved.class_names, read_task(saved).name, read_scale(saved))
 
 
 def evaluate_saved(ready: Ready, samples: Samples, world: World, batch_size: int = 64) -> Evaluation:
@@ -166,8 +197,7 @@ def evaluate_saved(ready: Ready, samples: Samples, world: World, batch_size: int
         workers=count_workers(ready, samples, world),
         max_pixels=ready.max_pixels,
     )
-    sheet = ScoreSheet(len(ready.class_names))
-    return evaluate(ready.model, batches, ready.prepare, sheet, world, ready.precision, keep_answers=True)
+    return evaluate(ready.model, batches, ready.prepare, ready.task, world, ready.precision, keep_answers=True)
 
 
 def count_workers(ready: Ready, samples: Samples, world: World) -> int:
@@ -179,14 +209,11 @@ def count_workers(ready: Ready, samples: Samples, world: World) -> int:
     return choose_workers(samples, os.cpu_count() or 1, world.size)
 
 
-def write_predictions(path: Path, answers: Answers, samples: Samples, names: tuple[str, ...]) -> None:
+def write_predictions(path: Path, answers: Answers, samples: Samples, task: Task) -> None:
     """Write a CSV with a line per image, in the order of the data."""
+    answer = answers.answer
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["path", "label", "prediction", "probability", "loss"])
-        for index, label, predicted, confidence, loss in zip(
-            answers.indices, answers.labels, answers.predicted, answers.confidence, answers.losses, strict=True
-        ):
-            writer.writerow(
-                [samples.name(int(index)), names[label], names[predicted], repr(float(confidence)), repr(float(loss))]
-            )
+        writer.writerow(["path", *task.heads(), "loss"])
+        for place, (index, loss) in enumerate(zip(answers.indices, answers.losses, strict=True)):
+            writer.writerow([samples.name(int(index)), *task.cells(answer, place), repr(float(loss))])

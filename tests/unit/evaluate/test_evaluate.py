@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from vit_cli.data.digits import Digits
 from vit_cli.data.loader import EvalBatches
 from vit_cli.dist.world import World
-from vit_cli.evaluate.evaluate import evaluate, join_answers
-from vit_cli.metrics.score import ScoreSheet
+from vit_cli.evaluate.evaluate import evaluate, join_records
+from vit_cli.metrics.classification import Classification
 
 ALONE = World(0, 1, torch.device("cpu"))
+TASK = Classification([str(digit) for digit in range(10)])
 
 
 class Pixels(nn.Module):
@@ -40,7 +41,7 @@ def batches(batch_size: int = 100, rank: int = 0, size: int = 1) -> EvalBatches:
 @pytest.mark.parametrize("batch_size", [64, 100, 1797])
 def test_scores_are_those_of_all_images_at_once(batch_size: int) -> None:
     model = Pixels()
-    found = evaluate(model, batches(batch_size), prepare, ScoreSheet(10), ALONE, "fp32", keep_answers=True)
+    found = evaluate(model, batches(batch_size), prepare, TASK, ALONE, "fp32", keep_answers=True)
     samples = Digits().open()
     images = torch.stack([torch.from_numpy(np.array(samples.read(i))) for i in range(len(samples))])
     images = images.unsqueeze(1).expand(-1, 3, -1, -1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
@@ -59,11 +60,11 @@ def test_scores_are_those_of_all_images_at_once(batch_size: int) -> None:
 
 
 def test_the_sums_of_three_processes_are_those_of_one() -> None:
-    model, sheet = Pixels().eval(), ScoreSheet(10)
+    model = Pixels().eval()
     parts = [
-        evaluate(model, batches(64, rank, 3), prepare, sheet, ALONE, "fp32", keep_answers=True) for rank in range(3)
+        evaluate(model, batches(64, rank, 3), prepare, TASK, ALONE, "fp32", keep_answers=True) for rank in range(3)
     ]
-    whole = evaluate(model, batches(64), prepare, sheet, ALONE, "fp32", keep_answers=True)
+    whole = evaluate(model, batches(64), prepare, TASK, ALONE, "fp32", keep_answers=True)
     assert sum(part.scores["images"] for part in parts) == whole.scores["images"] == 1797
     matrices = [part.confusion for part in parts if part.confusion is not None]
     assert whole.confusion is not None
@@ -72,14 +73,14 @@ def test_the_sums_of_three_processes_are_those_of_one() -> None:
 
 def test_a_model_that_was_training_goes_on_training() -> None:
     model = Pixels().train()
-    evaluate(model, batches(), prepare, ScoreSheet(10), ALONE, "fp32")
+    evaluate(model, batches(), prepare, TASK, ALONE, "fp32")
     assert model.training
 
 
 def test_answers_of_processes_are_put_in_the_order_of_the_images() -> None:
-    one = np.array([[0, 1, 1, 0.5, 0.1], [2, 0, 1, 0.6, 0.2]])
-    two = np.array([[1, 2, 2, 0.7, 0.3]])
-    answers = join_answers([one, two])
-    assert answers.indices.tolist() == [0, 1, 2]
-    assert answers.labels.tolist() == [1, 2, 0]
-    assert answers.confidence.tolist() == pytest.approx([0.5, 0.7, 0.6])
+    one = np.array([0, 2]), np.array([[1, 0.5], [0, 0.6]], dtype=np.float32)
+    two = np.array([1]), np.array([[2, 0.7]], dtype=np.float32)
+    nothing = np.zeros(0, dtype=np.int64), np.zeros((0, 2), dtype=np.float32)
+    indices, table = join_records([one, nothing, two])
+    assert indices.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(table, np.array([[1, 0.5], [2, 0.7], [0, 0.6]], dtype=np.float32))
