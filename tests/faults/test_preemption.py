@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -143,6 +144,17 @@ def test_a_signal_before_the_first_step_leaves_nothing(shell: Shell, kind: str, 
     ended = shell.train(fault=f"{kind}@point=scan")
     assert ended.code == code, ended.err
     assert f"Stopped by {name}" in ended.err
+    assert not shell.run.exists()
+
+
+@pytest.mark.case("R13")
+def test_ctrl_c_while_torch_is_imported_leaves_quietly(shell: Shell) -> None:
+    process = shell.start(*shell.words())
+    maps = Path(f"/proc/{process.pid}/maps")
+    shell.wait_for(lambda: "libtorch_python" in maps.read_text(), process)
+    process.send_signal(signal.SIGINT)
+    ended = shell.wait(process)
+    assert (ended.code, ended.err) == (130, "")
     assert not shell.run.exists()
 
 

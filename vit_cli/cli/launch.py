@@ -142,6 +142,29 @@ def hand_over(error: VitError) -> tuple[VitError | None, int]:
     return VitError(f"process {rank}: {error.problem}", error.hint), error.exit_code
 
 
+@contextmanager
+def leaving_at_interrupt() -> Iterator[None]:
+    """Have Ctrl-C end this process at once, with 130, where nothing of ours listens to it.
+
+    Python would raise an exception, and where that meets torch's C++, most of all while it is imported, it aborts.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        with suppress(RuntimeError, OSError):  # a line may be half written
+            sys.stdout.flush()
+        kill_children()
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def kill_children() -> None:
     """End the processes that loaded images, if any is left: one that hangs would keep this one waiting for it."""
     if "multiprocessing" in sys.modules:
