@@ -145,7 +145,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         "model": net.state_dict(),
         "ema": {name: tensor.bfloat16() for name, tensor in net.state_dict().items()},
         "optimizer": optimizer.state_dict(),
-        "state": {"step": 3, "best": None, "best_top1": 12.5, "best_step": 2, "finished": False},
+        "state": {"step": 3, "best": None, "best_score": 12.5, "best_step": 2, "finished": False},
         "about": about,
         "clock": {"seconds": 1.5},
     }

@@ -71,7 +71,7 @@ def test_predictions_that_have_no_place_are_refused_before_the_evaluation(vit: R
 def test_scores_of_too_many_classes_are_refused_before_the_evaluation(
     vit: Run, run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vit_cli.metrics.score.CONFUSION_LIMIT", 2)
+    monkeypatch.setattr("vit_cli.metrics.confusion.CONFUSION_LIMIT", 2)
     result = vit("eval", run_folder, "--per-class", "--data", "not_there")
     assert result.code == 2
     assert "up to 2 classes; this model has 3" in result.err

@@ -68,15 +68,17 @@ def find_checkpoint(path: Path) -> Path:
 def readable(facts: Mapping[str, Any]) -> dict[str, str]:
     """Turn a checkpoint's facts into short texts; what is not known is left out."""
     from vit_cli.data.samples import listed
+    from vit_cli.metrics.names import MAIN, SCORES
 
     model = {key: value for key, value in facts["model"].items() if value is not None and key != "name"}
     settings = (f"{key} {value}" for key, value in model.items())
-    best = facts["best_top1"], facts["best_step"]
+    best = facts["best_score"], facts["best_step"]
+    main = SCORES[next((main for task, main in MAIN.items() if task == facts["task"]), "top1")]
     shown = {
         "checkpoint": facts["path"],
         "format": f"version {facts['format_version']}, written by vit {facts['vit_version']}",
         "step": None if facts["step"] is None else f"{facts['step']}{', the last' if facts['finished'] else ''}",
-        "best": f"top-1 {best[0]:.2f} % at step {best[1]}" if all(best) else None,
+        "best": f"{main.say(best[0])} at step {best[1]}" if all(best) else None,
         "model": ", ".join([str(facts["model"].get("name")), *settings]),
         "res": "x".join(map(str, facts["res"])),
         "classes": listed(facts["class_names"], "class", "classes"),

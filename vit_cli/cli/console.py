@@ -66,7 +66,7 @@ class PlainProgress:
         """Show an evaluation, and once what to do if training waits for data."""
         if not self.epoch_width:
             self.epoch_width = measure_epoch(row)
-            self.say(format_head(self.epoch_width), style="dim")
+            self.say(format_head(self.epoch_width, row.scores), style="dim")
         self.say(format_row(row, self.epoch_width), style="green" if row.best else "")
         self.rows += 1
         if row.wait > MUCH_WAITING and self.rows > 1 and not self.has_advice:  # the first row holds the start

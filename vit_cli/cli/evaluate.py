@@ -13,11 +13,13 @@ import typer
 from vit_cli.cli import flags
 from vit_cli.cli.console import make_progress, show_json, show_result, show_table
 from vit_cli.errors import GateError, UsageError
+from vit_cli.metrics.names import SCORES, WORDS
 
 if TYPE_CHECKING:
     from vit_cli.data.samples import Samples
     from vit_cli.evaluate.evaluate import Evaluation
     from vit_cli.evaluate.saved import Ready
+    from vit_cli.metrics.task import Task
 
 ROUNDING = 1e-9
 """7 of 125 images are 0.056, but not to the last bit."""
@@ -30,16 +32,20 @@ Split = Annotated[
         show_default=False,
     ),
 ]
-PerClass = Annotated[bool, typer.Option("--per-class", help="Show precision, recall and F1 of every class.")]
+PerClass = Annotated[bool, typer.Option("--per-class", help="Score every class, label or target by itself.")]
 Predictions = Annotated[
     Path | None,
     typer.Option(
-        "--predictions", help="Write a CSV with a line per image: path, label, prediction, probability, loss."
+        "--predictions", help="Write a CSV with a line per image: path, what is true, what was said, how surely, loss."
     ),
 ]
 FailUnder = Annotated[
     str | None,
-    typer.Option("--fail-under", metavar="top1=0.9", help="Exit with 6 if a share is lower (repeat with commas)."),
+    typer.Option(
+        "--fail-under",
+        metavar="top1=0.9",
+        help="Exit with 6 if a score is worse (repeat with commas); percentages as shares of 1.",
+    ),
 ]
 
 
@@ -68,7 +74,8 @@ def evaluate(
         return
     with joined(devices) as world:
         ready = get_ready(model, world, res)
-        if per_class:
+        check_known(gates, ready.task)
+        if per_class and ready.task.name == "classification":
             check_classes(ready.class_names)
         samples = open_folder_data(data, split, ready.saved) if data else open_own_data(ready.saved, split)
         progress = make_progress(quiet or json or not world.is_first, verbose=False)
@@ -95,7 +102,7 @@ def check_place(path: Path) -> None:
 
 def check_classes(names: Sequence[str]) -> None:
     """Raise UsageError if there are too many classes for a score of each."""
-    from vit_cli.metrics.score import CONFUSION_LIMIT
+    from vit_cli.metrics.confusion import CONFUSION_LIMIT
 
     if len(names) > CONFUSION_LIMIT:
         raise UsageError(f"--per-class is for up to {CONFUSION_LIMIT:,} classes; this model has {len(names):,}")
@@ -108,76 +115,77 @@ def save_predictions(path: Path, evaluation: Evaluation, samples: Samples, ready
     if evaluation.answers is None:
         return
     try:
-        write_predictions(path, evaluation.answers, samples, ready.class_names)
+        write_predictions(path, evaluation.answers, samples, ready.task)
     except OSError as error:
         raise UsageError(f"--predictions {path} can't be written: {error.strerror}") from error
 
 
 def show_evaluation(evaluation: Evaluation, ready: Ready, *, per_class: bool, json: bool) -> None:
-    """Show the scores, and with `per_class` those of every class."""
-    facts = summarise(evaluation, len(ready.class_names), tuple(ready.res))
-    classes = list_classes(evaluation, ready.class_names) if per_class else []
+    """Show the scores, and with `per_class` those of every class, label or target."""
+    facts = summarise(evaluation, ready.task, tuple(ready.res))
     if json:
-        show_json(facts | ({"per_class": classes} if per_class else {}))
+        show_json(facts | ({"per_class": evaluation.per_class} if per_class else {}))
         return
+    word = WORDS[ready.task.name]
+    outputs = f"{facts[word]} {word if facts[word] != 1 else word[:-1]}"
+    shown = "   ".join(SCORES[name].say(evaluation.scores[name]) for name in (*ready.task.reported, "loss"))
     show_result(
-        f"top-1 {facts['top1']:.2f} %   top-5 {facts['top5']:.2f} %   loss {facts['loss']:.4f}   {facts['images']} images, "
-        f"{facts['classes']} classes, {ready.res} pixels, {facts['seconds']:.1f} s ({facts['images_per_second']:.0f} img/s)"
+        f"{shown}   {facts['images']} images, {outputs}, {ready.res} pixels, "
+        f"{facts['seconds']:.1f} s ({facts['images_per_second']:.0f} img/s)"
     )
-    if per_class:
+    if per_class and evaluation.per_class:
+        write = "{:.4g}" if ready.task.name == "regression" else "{:.2f}"
         show_table(
-            ["class", "images", "precision", "recall", "f1"],
-            [[f"{v:.2f}" if isinstance(v, float) else v for v in row.values()] for row in classes],
+            list(evaluation.per_class[0]),
+            [[write.format(v) if isinstance(v, float) else v for v in row.values()] for row in evaluation.per_class],
         )
 
 
-def summarise(evaluation: Evaluation, classes: int, res: tuple[int, ...]) -> dict[str, float | int | list[int]]:
+def summarise(evaluation: Evaluation, task: Task, res: tuple[int, ...]) -> dict[str, float | int | list[int]]:
     """Give the facts that `--json` promises."""
     scores, seconds = evaluation.scores, evaluation.seconds
     return {
-        "top1": scores["top1"],
-        "top5": scores["top5"],
-        "loss": scores["loss"],
+        **{name: scores[name] for name in (*task.reported, "loss")},
         "images": int(scores["images"]),
-        "classes": classes,
+        WORDS[task.name]: len(task.names),
         "res": list(res),
         "seconds": seconds,
         "images_per_second": scores["images"] / max(seconds, 1e-9),
     }
 
 
-def list_classes(evaluation: Evaluation, names: tuple[str, ...]) -> list[dict[str, float | int | str]]:
-    """Score every class."""
-    from vit_cli.metrics.confusion import per_class
-
-    rows = per_class(evaluation.confusion, names) if evaluation.confusion is not None else ()
-    return [
-        {"class": row.name, "images": row.images, "precision": row.precision, "recall": row.recall, "f1": row.f1}
-        for row in rows
-    ]
-
-
 def read_gates(text: str) -> dict[str, float]:
-    """Read `top1=0.9,top5=0.99`: shares from 0 to 1."""
+    """Read `top1=0.9,rmse=2.5`: shares from 0 to 1 for what is a percentage, else numbers."""
     gates = {}
     for part in text.split(","):
-        match = re.fullmatch(r"(top1|top5)=(\d*\.?\d+)", part.strip())
-        if not match or float(match[2]) > 1:
+        match = re.fullmatch(r"(\w+)=(-?\d*\.?\d+)", part.strip())
+        known = match and SCORES.get(match[1])
+        if not match or not known or (known.in_percent and not 0 <= float(match[2]) <= 1):
             raise UsageError(
                 f"--fail-under {text} is not understood",
-                "Write for example top1=0.9 or top1=0.9,top5=0.99 (shares from 0 to 1).",
+                "Write for example top1=0.9 or top1=0.9,top5=0.99 (shares from 0 to 1), or loss=0.5. "
+                f"Scores: {', '.join(SCORES)}.",
             )
         gates[match[1]] = float(match[2])
     return gates
 
 
-def check_gates(gates: dict[str, float], scores: Mapping[str, float]) -> None:
-    """Raise GateError for every score (in per cent) below its gate (a share), by more than rounding."""
-    shares = {name: scores[name] / 100 for name in gates}
-    low = [
-        f"{name} is {shares[name]:.4f}, below {least:g}"
-        for name, least in gates.items()
-        if shares[name] < least - ROUNDING
-    ]
-    if low:
-        raise GateError("; ".join(low))
+def check_known(gates: Mapping[str, float], task: Task) -> None:
+    """Raise UsageError for a gate on a score that the model's task does not have."""
+    names = (*task.reported, "loss")
+    for name in gates:
+        if name not in names:
+            raise UsageError(f"--fail-under {name}: {task.name} has no such score", f"It has {', '.join(names)}.")
+
+
+def check_gates(gates: Mapping[str, float], scores: Mapping[str, float]) -> None:
+    """Raise GateError for every score that is worse than its gate (of a percentage: a share), by more than rounding."""
+    bad = []
+    for name, gate in gates.items():
+        kind = SCORES[name]
+        value = scores[name] / 100 if kind.in_percent else scores[name]
+        margin = (value - gate) * (1 if kind.is_better_higher else -1)
+        if not margin >= -ROUNDING:
+            bad.append(f"{name} is {value:.4f}, {'below' if kind.is_better_higher else 'above'} {gate:g}")
+    if bad:
+        raise GateError("; ".join(bad))

@@ -77,6 +77,7 @@ def finish(outcome: Outcome, *, json: bool, quiet: bool) -> None:
     if quiet:
         return
     minutes, seconds = divmod(round(run.clock.seconds), 60)
-    show_result(f"best top-1 {state.best_top1:.2f} % at step {state.best_step}; trained for {minutes}m{seconds:02d}s")
+    best = run.task.main_score.say(state.best_score)
+    show_result(f"best {best} at step {state.best_step}; trained for {minutes}m{seconds:02d}s")
     show_result(f"run folder: {run.folder.path}")
     show_note("next:  vit eval runs/latest   vit predict runs/latest IMAGES   vit finetune --res R")

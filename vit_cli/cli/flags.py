@@ -40,7 +40,10 @@ Tokens = Annotated[
         show_default=False,
     ),
 ]
-Model = Annotated[Path, typer.Argument(help="A checkpoint, a run folder or a model folder.", show_default=False)]
+Model = Annotated[
+    Path,
+    typer.Argument(help="A checkpoint, a run, a model folder, or weights of another library.", show_default=False),
+]
 Out = Annotated[
     Path | None,
     typer.Option(

@@ -7,9 +7,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
+from vit_cli.metrics.names import SCORES
 from vit_cli.train.progress import Row, Tick
 
-WIDTHS = {"train_loss": 11, "val_loss": 8, "top1": 5, "top5": 5, "lr": 7, "img/s": 7, "wait": 5, "mem": 5, "eta": 6}
+BEFORE, AFTER = {"train_loss": 11, "val_loss": 8}, {"lr": 7, "img/s": 7, "wait": 5, "mem": 5, "eta": 6}
+"""The columns, with their widths, before and after those of the scores."""
 ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor
     r"|\x1b[]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)"  # titles, links
@@ -24,9 +26,14 @@ def measure_epoch(row: Row) -> int:
     return max(6, 2 * len(format_epoch(row.epochs)) + 2 + 2 * has_parts)
 
 
-def format_head(epoch_width: int) -> str:
-    """Give the heading over the rows of `format_row`."""
-    cells = (f"{name:>{width}}" for name, width in WIDTHS.items())
+def widths(scores: Iterable[str]) -> dict[str, int]:
+    """Name the columns of the table, with their widths."""
+    return BEFORE | {name: SCORES[name].width for name in scores} | AFTER
+
+
+def format_head(epoch_width: int, scores: Iterable[str]) -> str:
+    """Give the heading over the rows of `format_row`, which have these scores."""
+    cells = (f"{name:>{width}}" for name, width in widths(scores).items())
     return "  ".join(["epoch".rjust(epoch_width), *cells])
 
 
@@ -35,8 +42,7 @@ def format_row(row: Row, epoch_width: int) -> str:
     cells = {
         "train_loss": f"{row.train_loss:.4f}",
         "val_loss": f"{row.val_loss:.4f}",
-        "top1": f"{row.top1:.2f}",
-        "top5": f"{row.top5:.2f}",
+        **{name: SCORES[name].form.format(value) for name, value in row.scores.items()},
         "lr": f"{row.lr:.1e}",
         "img/s": f"{row.images_per_second:.0f}" if row.images_per_second >= 10 else f"{row.images_per_second:.1f}",
         "wait": f"{row.wait:.0%}",
@@ -44,7 +50,7 @@ def format_row(row: Row, epoch_width: int) -> str:
         "eta": format_seconds(row.eta_seconds),
     }
     epoch = f"{format_epoch(row.epoch)}/{format_epoch(row.epochs)}".rjust(epoch_width)
-    aligned = (f"{cells[name]:>{width}}" for name, width in WIDTHS.items())
+    aligned = (f"{cells[name]:>{width}}" for name, width in widths(row.scores).items())
     return "  ".join([epoch, *aligned, *(["best"] if row.best else [])])
 
 

@@ -12,9 +12,9 @@ from typing import Annotated, NoReturn
 import typer
 
 import vit_cli
-from vit_cli.cli import checkpoint, env, evaluate, finetune, predict, recipe, resume, train
+from vit_cli.cli import checkpoint, env, evaluate, export, finetune, import_weights, predict, recipe, resume, train
 from vit_cli.cli.console import show_error, show_result
-from vit_cli.cli.launch import end_at_once, hand_over, kill_children
+from vit_cli.cli.launch import end_at_once, hand_over, kill_children, leaving_at_interrupt
 from vit_cli.errors import UsageError, VitError
 
 TRAIN, USE, RECIPES = "Train", "Use", "Recipes and machine"
@@ -54,6 +54,10 @@ app.command("eval", rich_help_panel=USE, epilog="Example: vit eval runs/latest -
 app.command("predict", rich_help_panel=USE, epilog="Example: vit predict runs/latest photos/*.jpg --top 3")(
     predict.predict
 )
+app.command("import", rich_help_panel=USE, epilog="Example: vit import vit_base_patch16_224.safetensors --out base")(
+    import_weights.import_weights
+)
+app.command("export", rich_help_panel=USE, epilog="Example: vit export runs/latest --format timm")(export.export)
 app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=USE)
 app.add_typer(recipe.app, name="recipe", rich_help_panel=RECIPES)
 app.command("env", rich_help_panel=RECIPES, epilog="Example: vit env --json")(env.env)
@@ -66,7 +70,8 @@ def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a lost connection is told in the user's words
     try:
-        run_app()
+        with leaving_at_interrupt():
+            run_app()
     except SystemExit as end:
         if os.environ.get("WORLD_SIZE", "1") != "1":
             end_at_once(end.code)

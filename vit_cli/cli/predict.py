@@ -32,20 +32,29 @@ class Format(str, Enum):
 Paths = Annotated[
     list[Path], typer.Argument(help="Images, folders of images, or - for paths from stdin.", show_default=False)
 ]
-Top = Annotated[int, typer.Option("--top", min=0, help="Classes to name for each image; 0 names all.")]
+Top = Annotated[
+    int | None,
+    typer.Option(
+        "--top", min=0, help="Classes to name for each image, 5 if not given; 0 names all.", show_default=False
+    ),
+]
+Threshold = Annotated[
+    float, typer.Option("--threshold", min=0, max=1, help="Name labels (of several) with a probability above this.")
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="table for people; csv and jsonl have every digit.")]
 
 
 def predict(
     model: flags.Model,
     paths: Paths,
-    top: Top = 5,
+    top: Top = None,
+    threshold: Threshold = 0.5,
     format: FormatOption = Format.table,
     res: flags.Res = None,
     devices: flags.Devices = "auto",
     debug: flags.Debug = False,
 ) -> None:
-    """Name what is in images, the likeliest classes first."""
+    """Name what is in images, the likeliest classes first, or tell their numbers."""
     from vit_cli.dist.world import join_world
     from vit_cli.evaluate.predict import list_images, predict_images
     from vit_cli.evaluate.saved import get_ready
@@ -53,8 +62,8 @@ def predict(
     named = read_paths() if paths == [Path("-")] else paths
     ready = get_ready(model, join_world(devices), res)
     unreadable: list[str] = []
-    predictions = predict_images(ready, list_images(named), top, unreadable)
-    SHOW[format](predictions)
+    predictions = predict_images(ready, list_images(named), top, unreadable, threshold)
+    SHOW[format](predictions, ready.task.name == "regression")
     if unreadable:
         for line in unreadable:
             show_note(line)
@@ -72,19 +81,20 @@ def read_paths() -> list[Path]:
     return paths
 
 
-def show_jsonl(predictions: Iterable[Prediction]) -> None:
+def show_jsonl(predictions: Iterable[Prediction], are_numbers: bool) -> None:
     """Write a JSON line per image."""
+    what, how = ("target", "value") if are_numbers else ("class", "probability")
     for prediction in predictions:
-        pairs = [{"class": name, "probability": probability} for name, probability in prediction.classes]
+        pairs = [{what: name, how: value} for name, value in prediction.classes]
         show_json({"path": prediction.path, "predictions": pairs}, line=True)
 
 
-def show_csv(predictions: Iterable[Prediction]) -> None:
-    """Write a CSV line per image and class."""
-    write_csv(["path", "rank", "class", "probability"])
+def show_csv(predictions: Iterable[Prediction], are_numbers: bool) -> None:
+    """Write a CSV line per image and class, or target."""
+    write_csv(["path", "target", "value"] if are_numbers else ["path", "rank", "class", "probability"])
     for prediction in predictions:
-        for rank, (name, probability) in enumerate(prediction.classes, start=1):
-            write_csv([prediction.path, rank, name, repr(probability)])
+        for rank, (name, value) in enumerate(prediction.classes, start=1):
+            write_csv([prediction.path, *([] if are_numbers else [rank]), name, repr(value)])
 
 
 def write_csv(cells: list[object]) -> None:
@@ -94,13 +104,20 @@ def write_csv(cells: list[object]) -> None:
     write(sys.stdout, line.getvalue())
 
 
-def show_pretty(predictions: Iterable[Prediction]) -> None:
+def show_pretty(predictions: Iterable[Prediction], are_numbers: bool) -> None:
     """Show a row per image."""
     rows = [
-        [prediction.path, "   ".join(f"{name} {100 * probability:.1f} %" for name, probability in prediction.classes)]
+        [
+            prediction.path,
+            "   ".join(
+                f"{name} {value:.4g}" if are_numbers else f"{name} {100 * value:.1f} %"
+                for name, value in prediction.classes
+            )
+            or "nothing",
+        ]
         for prediction in predictions
     ]
-    show_table(["image", "likeliest first"], rows)
+    show_table(["image", "predicted" if are_numbers else "likeliest first"], rows)
 
 
 SHOW = {Format.table: show_pretty, Format.csv: show_csv, Format.jsonl: show_jsonl}

@@ -192,3 +192,14 @@ def test_half_precision_images_keep_their_type() -> None:
     mixed, targets = build(BOTH, 4)(images.bfloat16(), labels, 0, 0)
     assert mixed.dtype == torch.bfloat16
     assert targets.dtype == torch.float32
+
+
+def test_rows_of_labels_are_mixed_like_the_shares_of_classes() -> None:
+    mixer = Mix(mixup=0.5, cutmix=1.0).build(seed=1, classes=3, batch_size=8, group=2, until_step=9)
+    images, labels = torch.rand(8, 3, 4, 4), torch.arange(8) % 3
+    rows = torch.randn(8, 3)
+    shares = mixer(images, labels, 0, 0)[1]
+    one_hot = torch.eye(3)[labels]
+    torch.testing.assert_close(mixer(images, one_hot, 0, 0)[1], shares, rtol=0, atol=0)
+    both = mixer(images, one_hot + rows, 0, 0)[1]
+    torch.testing.assert_close(both, shares + mixer(images, rows, 0, 0)[1])

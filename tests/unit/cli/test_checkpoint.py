@@ -28,7 +28,7 @@ ABOUT = {
 
 def content(step: int = 4, **changes: Any) -> dict[str, Any]:
     torch.manual_seed(step)
-    state = {"step": step, "best_top1": 87.5, "best_step": 2, "finished": False}
+    state = {"step": step, "best_score": 87.5, "best_step": 2, "finished": False}
     optimizer = {"state": {0: {"exp_avg": torch.zeros(3)}}}
     return {
         "model": {"w": torch.randn(1000, 1000)},
@@ -111,7 +111,7 @@ def test_a_model_folder_has_a_digest_of_its_own(tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize(
-    "changes", [{"state": 5}, {"state": {"step": "x", "best_top1": [], "best_step": "y"}}, {"optimizer": None}]
+    "changes", [{"state": 5}, {"state": {"step": "x", "best_score": [], "best_step": "y"}}, {"optimizer": None}]
 )
 def test_strange_facts_are_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any]

@@ -15,7 +15,7 @@ from vit_cli.cli.console import make_progress, show_error, show_json, show_resul
 from vit_cli.errors import Stopped, VitError
 from vit_cli.train.progress import Row, Silence, Tick
 
-ROW = Row(12, 1.0, 30.0, 2.3012, 2.1034, 24.12, 71.8, 1e-3, 8123, 0.02, 3.1, 724, best=True)
+ROW = Row(12, 1.0, 30.0, 2.3012, 2.1034, {"top1": 24.12, "top5": 71.8}, 1e-3, 8123, 0.02, 3.1, 724, best=True)
 
 
 class Terminal:

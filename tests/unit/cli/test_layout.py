@@ -15,12 +15,12 @@ from vit_cli.cli.layout import (
 )
 from vit_cli.train.progress import Row
 
-ROW = Row(12, 1.003, 30.02, 2.3012, 2.1034, 24.12, 71.8, 1e-3, 8123, 0.02, 3.1, 724, best=True)
+ROW = Row(12, 1.003, 30.02, 2.3012, 2.1034, {"top1": 24.12, "top5": 71.8}, 1e-3, 8123, 0.02, 3.1, 724, best=True)
 
 
 def test_a_row_looks_like_the_one_in_the_manual() -> None:
     width = measure_epoch(ROW)
-    assert format_head(width).split() == [
+    assert format_head(width, ROW.scores).split() == [
         "epoch",
         "train_loss",
         "val_loss",
@@ -41,7 +41,7 @@ def test_every_column_ends_where_its_heading_ends() -> None:
     for first, later in ((ROW, ROW._replace(epoch=30.02)), (half, half._replace(epoch=99.5, eta_seconds=0))):
         width = measure_epoch(first)
         assert {len(format_row(row, width).removesuffix("  best")) for row in (first, later)} == {
-            len(format_head(width))
+            len(format_head(width, ROW.scores))
         }
 
 
