@@ -333,9 +333,15 @@ def list_published() -> list[Case]:
     hf_base = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
     cases += [
         hf_case("Hugging Face ViT", "base/16", "ViT", res, True, **hf_base, intermediate_size=3072),
-        hf_case("Hugging Face DINOv2", "base/14", "Dinov2", res, True, **hf_base, patch_size=14),
+        hf_case("Hugging Face DINOv2", "base/14", "Dinov2", (224, 280), True, **hf_base, patch_size=14),
         hf_case(
-            "Hugging Face DINOv2", "base/14, registers", "Dinov2WithRegisters", res, True, **hf_base, patch_size=14
+            "Hugging Face DINOv2",
+            "base/14, registers",
+            "Dinov2WithRegisters",
+            (224, 280),
+            True,
+            **hf_base,
+            patch_size=14,
         ),
         Case("torchvision ViT", "B/16", partial(torchvision_peer, name="vit_b_16", res=224), res, True),
         Case("torchvision ViT", "L/16", partial(torchvision_peer, name="vit_l_16", res=224), res, True),
@@ -367,12 +373,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--all", action="store_true", help="also the published sizes from small to large")
     parser.add_argument("--only", default="", help="families whose name holds this text")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each row")
     chosen = parser.parse_args()
     logging.disable(logging.WARNING)
     transformers.utils.logging.disable_progress_bar()
     cases = [c for c in list_small() + list_published() if chosen.only.lower() in c.family.lower()]
-    rows = []
+    largest = 0.0
     if not chosen.json:
         print("| family | size | native | stretched | spread of logits |\n|---|---|---|---|---|", flush=True)
     for case in cases:
@@ -380,18 +386,16 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             found = compare(case, Path(folder))
+        row = {"family": case.family, "size": case.size, "differences": {k: v._asdict() for k, v in found.items()}}
+        if chosen.json:
+            print(json.dumps(row), flush=True)
+            continue
+        largest = max(largest, *(difference.largest for difference in found.values()))
+        spread = min(difference.spread for difference in found.values())
         cells = [f"{side}: {found[side].largest:.1e}" for side in case.res] + ["-"] * (2 - len(case.res))
-        rows.append(
-            {"family": case.family, "size": case.size, "differences": {k: v._asdict() for k, v in found.items()}}
-        )
-        if not chosen.json:
-            spread = min(difference.spread for difference in found.values())
-            print(f"| {case.family} | {case.size} | {cells[0]} | {cells[1]} | {spread:.2g} |", flush=True)
-    if chosen.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        largest = max(difference["largest"] for row in rows for difference in row["differences"].values())
-        print(f"\n{len(rows)} rows; the largest difference is {largest:.1e}")
+        print(f"| {case.family} | {case.size} | {cells[0]} | {cells[1]} | {spread:.2g} |", flush=True)
+    if not chosen.json:
+        print(f"\nthe largest difference is {largest:.1e}")
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def list_models() -> list[str]:
 def list_parity(path: Path) -> list[str]:
     """Give the lines of the table of differences."""
     lines = ["| family | size | largest difference | stretched | spread of logits |", "|---|---|---:|---:|---:|"]
-    for row in json.loads(path.read_text(encoding="utf-8")):
+    for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
         differences = row["differences"]
         cells = [f"{found['largest']:.1e} at {side}" for side, found in differences.items()]
         spread = min(found["spread"] for found in differences.values())
