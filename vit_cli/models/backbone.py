@@ -69,9 +69,11 @@ class StdConv(nn.Conv2d):
 
     def standardised(self) -> Tensor:
         """Give the kernels (outputs, inputs, rows, columns) that the image meets, each of mean 0 and deviation 1."""
+        if self.convention == "timm":  # with timm's operation, for equal roundings add up over fifty layers
+            kernels = self.weight.reshape(1, len(self.weight), -1)
+            return F.batch_norm(kernels, None, None, training=True, eps=1e-8).reshape_as(self.weight)
         var, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
-        deviation = var.sqrt() + 1e-5 if self.convention == "flax" else (var + 1e-8).sqrt()
-        return (self.weight - mean) / deviation
+        return (self.weight - mean) / (var.sqrt() + 1e-5)
 
 
 def pad_as_tensorflow(x: Tensor, kernel: int, stride: int, value: float = 0.0) -> tuple[Tensor, tuple[int, int]]:
