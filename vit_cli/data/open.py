@@ -51,6 +51,8 @@ def open_splits(
         images = match(images, classes, f"data.train ({train.title})", task)
     else:
         scale = None
+    if not images.classes:
+        raise DataError(f"no image of {train.title} has a label", "there is nothing to learn")
     if task == "classification" and len(images.classes) < 2:
         raise DataError(f"{train.title} has one class only: {images.classes[0]}", "there is nothing to tell apart")
     if val is not None:

@@ -78,28 +78,39 @@ class ParquetSheet:
 
     def __init__(self, file: Path) -> None:
         try:
-            import pyarrow as pa
-            from pyarrow import parquet
+            from pyarrow import ArrowException, parquet
         except ImportError as error:
             raise DataError(
                 f"reading {file} needs pyarrow", "pip install 'vit-cli[hf]', or save the table as CSV"
             ) from error
+        self.file = file
+        self.faults = (ArrowException, OSError)
         try:
             self.content = parquet.ParquetFile(file)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{file} can't be read: {str(error)[:200]}") from error
-        self.file = file
+        except self.faults as error:
+            raise self.explain(error) from error
         self.columns: list[str] = self.content.schema_arrow.names
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         """Give some cells of every row, counted from 1."""
         number = 0
-        for batch in self.content.iter_batches(BATCH, columns=list(columns)):
-            for cells in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
-                number += 1
-                yield f"{self.file} row {number}", list(map(as_text, cells))
+        try:
+            for batch in self.content.iter_batches(BATCH, columns=list(columns)):
+                for cells in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
+                    number += 1
+                    place = f"{self.file} row {number}"
+                    yield place, [as_text(cell, place) for cell in cells]
+        except self.faults as error:
+            raise self.explain(error) from error
+
+    def explain(self, error: Exception) -> DataError:
+        """Say that the file is damaged."""
+        return DataError(f"{self.file} can't be read: {str(error)[:200]}")
 
 
-def as_text(value: Any) -> str:
-    """Write a cell as it would stand in a text file."""
+def as_text(value: Any, place: str) -> str:
+    """Write a cell as it would stand in a text file; DataError, with its place, for one that holds several values."""
+    if isinstance(value, list | dict | bytes):
+        kind = {list: "a list", dict: "a structure", bytes: "bytes"}[type(value)]
+        raise DataError(f"{place}: expected text or a number, not {kind}", "several labels are one text: dog|cat")
     return "" if value is None else str(value)

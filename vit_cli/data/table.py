@@ -46,6 +46,8 @@ class Table(Section):
             raise ValueError("give one of target and targets, not both")
         if not self.separator or self.targets == ():
             raise ValueError(f"{'targets' if self.separator else 'separator'} is empty")
+        if self.targets and len(set(self.targets)) < len(self.targets):
+            raise ValueError("targets names a column twice")
         return self
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -71,9 +72,15 @@ def match(samples: Samples, names: Sequence[str], what: str, task: TaskName) -> 
 
 
 def fit_scale(samples: Samples) -> Scale:
-    """Give mean and standard deviation of each target. Raises DataError for a target that is always the same."""
-    mean, std = samples.labels.mean(axis=0), samples.labels.std(axis=0)
-    same = [name for name, spread in zip(samples.classes, std.tolist(), strict=True) if not spread > 0]
+    """Give mean and standard deviation of each target. Raises DataError for a target that is always the same, or too large."""
+    labels = samples.labels
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = labels.mean(axis=0), labels.std(axis=0)
+    large = [name for name, spread in zip(samples.classes, std.tolist(), strict=True) if not math.isfinite(spread)]
+    if large:
+        raise DataError(f"the numbers are too large for a standard deviation: {listed(large, 'target', 'targets')}")
+    is_same = (labels == labels[0]).all(axis=0) | (std == 0)  # rounding gives equal numbers a deviation
+    same = [name for name, constant in zip(samples.classes, is_same.tolist(), strict=True) if constant]
     if same:
         raise DataError(
             f"all training images have the same {listed(same, 'target', 'targets')}; nothing can be learned"

@@ -68,9 +68,10 @@ def publish(folder: RunFolder, path: Path, content: dict[str, Any]) -> None:
 
 
 def check_finite(run: Run, state: TrainState) -> None:
-    """Raise TrainingError if a weight or an average is not finite: it must not take the place of a good one."""
-    tensors = [*run.parameters, *run.ema.state().values()]
-    if not torch.stack([tensor.isfinite().all() for tensor in tensors]).all().item():
+    """Raise TrainingError if a weight, a statistic or an average is not finite: it must not take the place of a good one."""
+    weights, statistics = [*run.parameters, *run.ema.state().values()], run.statistics.tensors()
+    kinds = (weights, statistics) if statistics else (weights,)  # apart, for statistics are never in parts
+    if not all(torch.stack([tensor.isfinite().all() for tensor in kind]).all().item() for kind in kinds):
         raise TrainingError(
             f"the weights are not finite after step {state.step}; they are not saved",
             "The last checkpoint is from before it. A lower optim.lr or train.clip_norm=1.0 helps most.",

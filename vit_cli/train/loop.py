@@ -85,7 +85,8 @@ def note_score(run: Run, state: TrainState, evaluation: Evaluation) -> bool:
     watches_loss = patience is not None and patience.metric == "loss"
     main = evaluation.scores[run.task.main]
     score = -evaluation.scores["loss"] if watches_loss else main
-    if state.reference is None or score > state.reference + (patience.min_delta if patience else 0.0):
+    least_gain = patience.min_delta if patience else 0.0
+    if not math.isnan(score) if state.reference is None else score > state.reference + least_gain:
         state.reference, state.waited = score, 0
     else:
         state.waited += 1

@@ -24,6 +24,10 @@ class RunningStatistics:
         self.world = world
         self.before = [flatten(group) for group in self.groups]
 
+    def tensors(self) -> list[Tensor]:
+        """Give them, as they are now."""
+        return [buffer for group in self.groups for buffer in group]
+
     @torch.no_grad()
     def keep(self) -> None:
         """Remember them, before the first forward pass of a step."""
@@ -42,6 +46,10 @@ class RunningStatistics:
 
 class NoStatistics:
     """Nothing but parameters changes in this model."""
+
+    def tensors(self) -> list[Tensor]:
+        """Give nothing."""
+        return []
 
     def keep(self) -> None:
         """Do nothing."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vit_cli.augment.preprocess import Preprocess
 from vit_cli.checkpoint.file import digest
 from vit_cli.checkpoint.foreign import read_foreign
+from vit_cli.data.imagenet import are_same
 from vit_cli.dist.world import World
 from vit_cli.errors import CheckpointError, UsageError
 from vit_cli.evaluate.saved import get_ready
@@ -89,7 +90,7 @@ def open_own(path: Path, student: Student, world: World) -> Teacher:
         ) from error
     if ready.task.name != "classification":
         raise CheckpointError(f"the teacher {path} was trained for {ready.task.name}, so it tells no classes apart")
-    names = ready.class_names
+    names = student.classes if are_same(ready.class_names, student.classes) else ready.class_names
     lacking = [name for name in student.classes if name not in names]
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""

@@ -194,6 +194,8 @@ def open_data(recipe: Recipe, before: Mapping[str, Any] | None) -> tuple[Splits,
         return open_splits(data.train, data.val, data.hold_out, task=recipe.task), []
     new, old = data.model_dump(mode="json"), before.get("data") or {}
     other = [what for key, what in (("train", "data"), ("hold_out", "share")) if new[key] != old.get(key)]
+    if (recipe.task == "classification") != (before.get("task", "classification") == "classification"):
+        other.append("task")  # only where images have one class each, each class has its own held out
     held = None if data.val or other else before.get("held")
     is_new = recipe.finetune is not None and recipe.finetune.head == "new"
     scale = read_section(Scale, before["scale"]) if before.get("scale") and not is_new else None

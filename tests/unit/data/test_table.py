@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.unit.data.pictures import encode, picture
+from vit_cli.data.open import open_evaluation, open_splits
 from vit_cli.data.table import Table, path_below
 from vit_cli.errors import DataError
 from vit_cli.section import TaskName
@@ -78,6 +79,22 @@ def test_parquet_reads_like_text(place: Path) -> None:
         Table(file=place / "bad.parquet").open()
 
 
+def test_parquet_that_is_damaged_or_holds_lists_is_told(place: Path) -> None:
+    pa = pytest.importorskip("pyarrow", reason="the extra `hf` is not installed")
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table({"path": ["a.png"], "labels": [["furry", "loud"]]}), place / "lists.parquet")
+    with pytest.raises(DataError, match=r"lists\.parquet row 1: expected text or a number, not a list"):
+        Table(file=place / "lists.parquet").open("multilabel")
+    names = [f"{number}.png" for number in range(5000)]
+    parquet.write_table(pa.table({"path": names, "label": names}), place / "torn.parquet", compression="zstd")
+    content = bytearray((place / "torn.parquet").read_bytes())
+    content[200:2000] = bytes(1800)
+    (place / "torn.parquet").write_bytes(content)
+    with pytest.raises(DataError, match=r"torn\.parquet can't be read"):
+        Table(file=place / "torn.parquet").open()
+
+
 @pytest.mark.parametrize(
     ("task", "keys", "row", "problem"),
     [
@@ -141,3 +158,15 @@ def test_paths_may_be_whole_but_never_leave_the_root() -> None:
 def test_one_sort_of_target_is_enough(place: Path) -> None:
     with pytest.raises(ValueError, match="one of target and targets"):
         Table(file=place / "t.csv", target="a", targets=("b",))
+
+
+def test_a_column_is_learned_once(place: Path) -> None:
+    with pytest.raises(ValueError, match="names a column twice"):
+        Table(file=place / "t.csv", targets=("a", "b", "a"))
+
+
+def test_a_table_without_any_label_can_be_judged_on_but_not_learned(place: Path) -> None:
+    bare = Table(file=write(place, [(row[0], row[1], "", "0", "0", "0") for row in ROWS]), target="traits")
+    with pytest.raises(DataError, match=r"no image of table .*t\.csv has a label"):
+        open_splits(bare, None, 0.5, task="multilabel")
+    assert open_evaluation(bare, ["furry", "loud"], "multilabel").labels.tolist() == [[0, 0]] * 3

@@ -13,10 +13,10 @@ from vit_cli.data.fingerprint import differences, fingerprint
 from vit_cli.data.folder import Folder
 from vit_cli.data.loader import EvalBatches
 from vit_cli.data.open import open_evaluation, open_splits
-from vit_cli.data.samples import View, count_images
+from vit_cli.data.samples import Pixels, View, count_images
 from vit_cli.data.split import EVERY, hold_out
 from vit_cli.data.summary import describe
-from vit_cli.data.targets import match, open_source
+from vit_cli.data.targets import fit_scale, match, open_source
 from vit_cli.errors import DataError
 
 
@@ -71,6 +71,17 @@ def test_a_target_that_never_changes_can_not_be_learned(tmp_path: Path) -> None:
     source = Folder(root=write_folder(tmp_path, {"7": 4}))
     with pytest.raises(DataError, match="same 1 target: value"):
         open_splits(source, None, 0.5, task="regression")
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [([0.7] * 1000, "same 1 target: t"), ([5e-324, 0], "same 1 target: t"), ([1e200, -1e200], "too large .* t$")],
+)
+def test_a_target_whose_deviation_is_rounding_or_no_number_is_refused(values: list[float], problem: str) -> None:
+    """The deviation of a thousand times 0.7 is 1e-16."""
+    pixels = np.zeros((len(values), 2, 2), np.uint8)
+    with pytest.raises(DataError, match=problem):
+        fit_scale(Pixels("dots", pixels, np.array(values)[:, None], ["t"]))
 
 
 def test_labels_are_matched_by_name() -> None:

@@ -153,6 +153,14 @@ def test_windows_are_full_attention_with_a_mask_and_so_are_their_gradients(
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("grid", "window"), GRIDS)
+def test_windows_of_no_image_at_all_are_none(grid: Grid, window: Grid, dtype: torch.dtype) -> None:
+    """An evaluation on several processes ends with an empty batch on some."""
+    none = torch.empty(0, 3, 1 + grid.rows * grid.columns, 4, dtype=dtype)
+    assert Windows(grid, window, prefix=1)(none, none, none, 0.0).shape == none.shape
+
+
 @pytest.mark.parametrize(("grid", "window"), GRIDS)
 def test_windows_in_bf16_are_near_those_in_float32(grid: Grid, window: Grid) -> None:
     windows = Windows(grid, window, prefix=1)

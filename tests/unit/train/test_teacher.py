@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vit_cli.augment.preprocess import Preprocess, normalise
 from vit_cli.checkpoint.model import write_model
+from vit_cli.data.imagenet import imagenet_names
 from vit_cli.dist.world import World
 from vit_cli.errors import CheckpointError
 from vit_cli.evaluate.saved import get_ready
@@ -87,6 +88,16 @@ def test_classes_are_matched_by_name(tmp_path: Path) -> None:
     ready = get_ready(write(tmp_path), ALONE)
     teacher = open_teacher(tmp_path, student(classes=("cat", "ant")), ALONE)
     torch.testing.assert_close(answer(teacher, THEIRS), ready.model(ready.prepare(pictures()))[:, [2, 0]])
+
+
+def test_imagenets_folders_are_matched_with_its_names(tmp_path: Path) -> None:
+    """Imported weights name the classes, the folders have WordNet's numbers."""
+    section = Vit(width=8, depth=1, heads=1, patch=4, res=8)
+    weights = section.build(1000).state_dict() | {"head.bias": torch.arange(1000.0)}
+    about = {"model": section.model_dump(mode="json"), "res": [8, 8], "class_names": list(imagenet_names())}
+    write_model(tmp_path, weights, about | {"preprocess": THEIRS.model_dump(mode="json")})
+    teacher = open_teacher(tmp_path, student(classes=tuple(f"n{number:08}" for number in range(1000))), ALONE)
+    assert answer(teacher, THEIRS).argmax(dim=1).tolist() == [999, 999]
 
 
 def test_a_teacher_neither_learns_nor_varies(tmp_path: Path) -> None:

@@ -33,3 +33,19 @@ def test_data_is_opened_once_and_keeps_the_order_of_equal_classes(
     assert (opened, notes, more_notes) == ([root, root], [], [])
     assert (again.classes, again.held) == (("bee", "ant"), splits.held)
     assert open_data(recipe, about | {"held": None})[1] == ["held out anew: nothing was before"]
+
+
+def test_another_task_says_that_other_images_are_held_out() -> None:
+    digits = ["data.train={name: digits}", "data.val=null"]
+    recipe = load_recipe("smoke", digits).recipe
+    splits, _ = open_data(recipe, None)
+    assert splits.held is not None
+    about = {"data": recipe.data.model_dump(mode="json"), "class_names": splits.classes}
+    about |= {"held": splits.held.thresholds}
+    labels, targets = ["task=multilabel", "loss={name: binary_cross_entropy}"], ["task=regression", "loss={name: mse}"]
+    several, notes = open_data(load_recipe("smoke", [*digits, *labels]).recipe, about)
+    assert notes == ["held out anew: the task is another one"]
+    assert several.held is not None
+    about |= {"task": "multilabel", "class_names": several.classes, "held": several.held.thresholds}
+    numbers, notes = open_data(load_recipe("smoke", [*digits, *targets]).recipe, about)
+    assert (numbers.held, notes) == (several.held, [])
