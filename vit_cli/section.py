@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import (
     BaseModel,
@@ -24,6 +24,8 @@ class Section(BaseModel):
     """One part of a recipe: frozen, no unknown keys, no silent conversion of types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    either: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Groups of keys of which one may have a value: a change of one on the command line takes the place of the others."""
 
 
 class Grid(NamedTuple):

@@ -49,6 +49,13 @@ def test_import_in_json_has_the_whole_report(vit: Run, tmp_path: Path) -> None:
     assert facts["out"] == str(tmp_path / "timm_vit")
 
 
+def test_a_config_beside_a_file_of_another_name_is_neither_read_nor_told_of(vit: Run, tmp_path: Path) -> None:
+    folder = write_timm(tmp_path / "timm")
+    (folder / "other.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    facts = json.loads(vit("import", folder / "other.safetensors", "--json").out)
+    assert facts["preprocess_from"] == "the family's default"
+
+
 def test_a_run_goes_out_to_timm_and_comes_back(vit: Run, recipe: Path, photos: Path) -> None:
     assert vit("train", recipe, "--out", "run", "-q").code == 0
     told = vit("export", "run", "--format", "timm", "--json")

@@ -47,6 +47,7 @@ def test_predict_takes_the_file_itself(vit: Run, source: Path, photos: Path) -> 
     shown = vit("predict", source, image, "--format", "jsonl")
     assert shown.code == 0, shown.err
     assert {one["class"] for one in json.loads(shown.out)["predictions"]} == {"0", "1", "2"}
+    assert "the names are numbers" in shown.err
 
 
 def test_import_writes_a_folder_that_answers_as_the_file_does(vit: Run, source: Path, photos: Path) -> None:
@@ -59,6 +60,16 @@ def test_import_writes_a_folder_that_answers_as_the_file_does(vit: Run, source: 
     assert judged.code == 0, judged.err
 
 
+def test_classes_without_names_get_them_at_import(vit: Run, source: Path, photos: Path) -> None:
+    assert is_refused(vit("eval", source, "--data", photos), 3, "no names for them", "--classes FILE")
+    bare = vit("import", source, "--out", "bare")
+    assert "vit eval" not in bare.err
+    named = vit("import", source, "--classes", photos, "--out", "named")
+    assert (named.code, "3: blue, green, red" in named.out, "vit eval" in named.err) == (0, True, True)
+    assert vit("eval", "named", "--data", photos).code == 0
+    assert "numbers" not in vit("predict", "named", photos / "red").err
+
+
 def test_finetune_takes_the_file_and_its_images_as_they_were(
     vit: Run, source: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -66,6 +77,7 @@ def test_finetune_takes_the_file_and_its_images_as_they_were(
     done = vit("finetune", source, "--data", photos, "--res", 48, *short)
     assert done.code == 0, done.err
     assert "torchvision's ViT" in done.err + done.out
+    assert "crop  0.875 -> 1.0 (the recipe's)" in done.err + done.out
     about = open_model(tmp_path / "tuned").about
     assert about["class_names"] == sorted(path.name for path in photos.iterdir())
     assert about["preprocess"]["mean"] == [0.485, 0.456, 0.406]

@@ -92,6 +92,13 @@ def test_several_labels_are_learned_resumed_judged_and_told(vit: Run, tmp_path: 
     assert "green" in (run / "report.html").read_text()
     assert is_refused(vit("eval", run, "--fail-under", "map=1.0,exact_match=1.0,loss=0.001"), 6, "loss is", "above")
     assert is_refused(vit("eval", run, "--fail-under", "top1=0.5"), 2, "multilabel has no such score")
+    names = [str(path) for path in sorted((tmp_path / "photos").iterdir())]
+    rows = list(csv.DictReader(vit("predict", run, *names, "--threshold", "1", "--format", "csv").out.splitlines()))
+    assert [(row["path"], row["class"]) for row in rows] == [(name, "") for name in names]
+    (tmp_path / "folders/red").mkdir(parents=True)
+    (tmp_path / "folders/red/a.png").write_bytes(Path(names[0]).read_bytes())
+    refused = vit("eval", run, "--data", tmp_path / "folders")
+    assert is_refused(refused, 3, "tells nothing of 1 label: green", "write a table")
 
 
 def test_numbers_are_learned_resumed_judged_and_told_in_their_own_units(vit: Run, tmp_path: Path) -> None:
@@ -118,7 +125,10 @@ def test_numbers_are_learned_resumed_judged_and_told_in_their_own_units(vit: Run
     assert [pair["target"] for pair in json.loads(line)["predictions"]] == ["euros", "grams"]
     assert 4000 < json.loads(line)["predictions"][0]["value"] < 9000
     assert (run / "plots/scatter.png").is_file()
-    assert vit("eval", run, "--fail-under", "rmse=10000,r2=-5").code == 0
+    assert "rmse" not in facts, "a mean over units"
+    assert "| euros | R²" in (run / "README.md").read_text()
+    assert vit("eval", run, "--fail-under", "r2=-5").code == 0
+    assert is_refused(vit("eval", run, "--fail-under", "rmse=10000"), 2, "has no such score")
 
 
 def test_fine_tuning_keeps_the_task_the_head_and_the_scale(vit: Run, tmp_path: Path) -> None:
@@ -138,6 +148,10 @@ def test_fine_tuning_keeps_the_task_the_head_and_the_scale(vit: Run, tmp_path: P
     new = vit("finetune", tmp_path / "run", "data.train.targets=[grams]", *few, "one")
     assert new.code == 0, new.err
     assert "head  replaced (2 -> 1 targets, zero-initialised)" in new.err
+    strange = tmp_path / "photos/strange.csv"
+    strange.write_text(other.read_text().replace("grams", "ounces").replace("euros", "dollars"))
+    columns = ["data.train.targets=[dollars,ounces]", "data.train.target=null"]
+    assert vit("finetune", tmp_path / "run", "--data", strange, *columns, *few, "strange").code == 0
 
 
 def test_a_recipe_whose_parts_are_for_other_tasks_is_refused(vit: Run) -> None:

@@ -156,9 +156,11 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...], tuple[str
             f"{path} can't be read: {reason[:200]}", "Was it cut short while it was copied?"
         ) from error
     except Exception as error:  # noqa: BLE001 - torch reports damage with many kinds of errors
+        whole = " Of a whole model save the weights alone: torch.save(model.state_dict(), FILE)."
         raise CheckpointError(
             f"{path} can't be read as weights: {explain(error) or type(error).__name__}",
-            "It is damaged, or holds more than tensors and plain values, which vit never loads.",
+            "It is damaged, or holds more than tensors and plain values, which vit never loads."
+            + (whole if is_advice(error) else ""),
         ) from (None if is_advice(error) else error)
 
 

@@ -37,6 +37,8 @@ def list_arrays(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     total, packed = sum(m.file_size for m in members), sum(m.compress_size for m in members)
     if total > max(SMALL, MAX_RATIO * packed):
         raise ValueError(f"its {packed:,} bytes claim to unpack to {total:,}")
+    if packed > archive.start_dir:
+        raise ValueError(f"its members claim to be larger than the file: {packed:,} bytes in {archive.start_dir:,}")
     arrays: dict[str, zipfile.ZipInfo] = {}
     for member in members:
         name = member.filename.removesuffix(".npy")

@@ -129,6 +129,8 @@ def show_evaluation(evaluation: Evaluation, ready: Ready, *, per_class: bool, js
     word = WORDS[ready.task.name]
     outputs = f"{facts[word]} {word if facts[word] != 1 else word[:-1]}"
     shown = "   ".join(SCORES[name].say(evaluation.scores[name]) for name in (*ready.task.reported, "loss"))
+    if ready.task.name == "regression" and len(ready.task.names) > 1:
+        shown += " (means of the targets; --per-class has each)"
     show_result(
         f"{shown}   {facts['images']} images, {outputs}, {ready.res} pixels, "
         f"{facts['seconds']:.1f} s ({facts['images_per_second']:.0f} img/s)"

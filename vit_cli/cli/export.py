@@ -20,6 +20,14 @@ class Target(str, Enum):
     SAFETENSORS = "safetensors"
 
 
+Changes = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[model.KEY=VALUE]...",
+        help="Settings that leave the weights as they are, where the other tool has none but its own.",
+        show_default=False,
+    ),
+]
 Format = Annotated[
     Target,
     typer.Option("--format", help="timm, hf (Hugging Face's transformers), or safetensors (our own names)."),
@@ -39,6 +47,7 @@ Out = Annotated[
 def export(
     model: flags.Model,
     target: Format,
+    changes: Changes = None,
     out: Out = None,
     overwrite: flags.Overwrite = False,
     json: flags.Json = False,
@@ -48,9 +57,19 @@ def export(
     """Write a model as timm or transformers load it, with class names and preprocessing."""
     from vit_cli.export.write import export_model
 
-    done = export_model(model, target.value, out, overwrite)
+    done = export_model(model, target.value, out, overwrite, changes or [])
     if json:
-        show_json({"out": str(done.folder), "format": target.value, "files": done.files, "load": done.loading})
+        show_json(
+            {
+                "out": str(done.folder),
+                "format": target.value,
+                "files": done.files,
+                "load": done.loading,
+                "changes": done.changes,
+            }
+        )
     elif not quiet:
         show_result(f"{done.folder}: {', '.join(done.files)}; {done.classes} classes")
+        for change in done.changes:
+            show_result(f"changed  {change}")
         show_note(f"load it:  {done.loading}")

@@ -78,7 +78,11 @@ Debug = Annotated[
 ]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="Class folders, a folder with train/ and val/, or parquet files.", show_default=False),
+    typer.Option(
+        "--data",
+        help="Class folders, a folder with train/ and val/, a table (.csv, .tsv) that names images, or parquet files.",
+        show_default=False,
+    ),
 ]
 Res = Annotated[
     int | None, typer.Option("--res", min=1, help="Resolution in pixels; positions are stretched.", show_default=False)

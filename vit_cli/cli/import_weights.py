@@ -15,6 +15,26 @@ from vit_cli.errors import UsageError
 if TYPE_CHECKING:
     from vit_cli.checkpoint.model import Saved
 
+FAMILIES = (
+    "google-hybrid",
+    "google",
+    "torchvision",
+    "torchvision-resnet",
+    "torchvision-convnext",
+    "hf",
+    "hf-dinov2",
+    "hf-dinov3",
+    "timm-tnt",
+    "timm-hybrid",
+    "cct",
+    "dinov3",
+    "dinov2",
+    "deit",
+    "dino",
+    "timm",
+)
+"""The names of `NAMINGS` of models/weights/known.py, which takes a second to import."""
+
 Weights = Annotated[
     Path, typer.Argument(help="A .npz, .safetensors or .pth file, or a folder with config.json.", show_default=False)
 ]
@@ -28,7 +48,18 @@ Changes = Annotated[
 ]
 Family = Annotated[
     str | None,
-    typer.Option("--as", metavar="NAME", help="Whose names the weights have, if they are not recognised."),
+    typer.Option(
+        "--as", metavar="NAME", help=f"Whose names the weights have, if that is guessed wrongly: {', '.join(FAMILIES)}."
+    ),
+]
+Classes = Annotated[
+    Path | None,
+    typer.Option(
+        "--classes",
+        help="What the classes are called, in the head's order: a text file with a name a line, or the folder of images "
+        "they were learned from.",
+        show_default=False,
+    ),
 ]
 Match = Annotated[
     bool, typer.Option("--match", help="Stretch positions as the weights' own library does, not bicubic.")
@@ -44,12 +75,17 @@ Out = Annotated[
     ),
 ]
 
+DEFAULT = "the family's default"
+SHOWN = 4
+"""So many classes are named."""
+
 
 def import_weights(
     weights: Weights,
     changes: Changes = None,
     family: Family = None,
     match: Match = False,
+    classes: Classes = None,
     out: Out = None,
     overwrite: flags.Overwrite = False,
     json: flags.Json = False,
@@ -59,12 +95,14 @@ def import_weights(
     """Turn published weights into a model folder that every command takes, and say what became of them."""
     from vit_cli.checkpoint.foreign import is_foreign
     from vit_cli.checkpoint.model import write_model
+    from vit_cli.evaluate.class_names import are_numbers, give_names
     from vit_cli.evaluate.open import open_weights
     from vit_cli.export.write import choose_folder
 
     saved = open_weights(weights, family, changes or [], own_stretch=match)
     if not is_foreign(weights):
         raise UsageError(f"{weights} is a model of vit's own already", "Give it to any command as it is.")
+    saved = give_names(saved, classes) if classes else saved
     folder = choose_folder(out or Path(f"{weights.absolute().stem}_vit"), overwrite)
     facts = describe(saved)
     write_model(folder, saved.weights, saved.about)
@@ -72,12 +110,15 @@ def import_weights(
         show_json({"out": str(folder), **facts})
     elif not quiet:
         show_report(facts, folder)
+        use = f"vit eval {folder} --data DIR   " if saved.class_names and not are_numbers(saved) else ""
+        show_note(f"next:  {use}vit finetune {folder} --data DIR")
 
 
 def describe(saved: Saved) -> dict[str, Any]:
     """Gather what became of the weights."""
     import torch
 
+    from vit_cli.evaluate.class_names import are_numbers
     from vit_cli.models import Model
     from vit_cli.recipe.plain import read_section
 
@@ -94,6 +135,7 @@ def describe(saved: Saved) -> dict[str, Any]:
         "parameters": sum(tensor.numel() for tensor in saved.weights.values()),
         "gflops": network.flops() / 1e9,
         "classes": len(saved.class_names),
+        "class_names": None if are_numbers(saved) else list(saved.class_names),
         "preprocess": about["preprocess"],
         "preprocess_from": tell_origin(saved.path, imported["family"]),
         "changes": imported["changes"],
@@ -102,32 +144,44 @@ def describe(saved: Saved) -> dict[str, Any]:
 
 def tell_origin(path: Path, family: str) -> str:
     """Say where the preprocessing comes from: a config beside the weights, or what the family does."""
+    from vit_cli.checkpoint.foreign import has_config
+
+    if not path.is_dir() and not has_config(path):
+        return DEFAULT
     folder = path if path.is_dir() else path.parent
     name = "preprocessor_config.json" if family.startswith("hf") else "config.json"
     is_told = family.startswith(("hf", "timm")) and (folder / name).is_file()
-    return name if is_told else "the family's default"
+    return name if is_told else DEFAULT
 
 
 def show_report(facts: Mapping[str, Any], folder: Path) -> None:
-    """Show what became of the weights, and what to do next."""
+    """Show what became of the weights."""
     from vit_cli.cli.layout import format_facts
 
-    images = facts["preprocess"]
-    model = ", ".join(f"{key} {value}" for key, value in facts["model"].items() if key not in ("name", "res"))
+    images, told = facts["preprocess"], facts["preprocess_from"]
+    told = f"a guess: {told}, for no config tells" if told == DEFAULT else told
+    keys = [f"{key} {value}" for key, value in facts["model"].items() if key not in ("name", "res")]
     rows, columns = facts["res"]
     shown = {
         "weights": facts["title"],
-        "model": f"{facts['model']['name']}, {rows}x{columns} pixels, {model}",
+        "model": ", ".join([facts["model"]["name"], f"{rows}x{columns} pixels", *keys]),
         "size": f"{facts['parameters'] / 1e6:.2f} M parameters, {facts['gflops']:.3g} GFLOPs an image",
-        "classes": facts["classes"] or "none: the weights have no head",
+        "classes": describe_classes(facts["classes"], facts["class_names"]),
         "images": "mean {} std {}".format(*(" ".join(f"{n:g}" for n in images[key]) for key in ("mean", "std")))
-        + f", crop {images['crop']:g} {images['resize']} {images['interpolation']} ({facts['preprocess_from']})",
+        + f", crop {images['crop']:g} {images['resize']} {images['interpolation']} ({told})",
         **split_changes(facts["changes"]),
         "model folder": folder,
     }
     show_result(format_facts(shown))
-    use = f"vit eval {folder} --data DIR   " if facts["classes"] else ""
-    show_note(f"next:  {use}vit finetune {folder} --data DIR")
+
+
+def describe_classes(number: int, names: list[str] | None) -> str:
+    """Count the classes, and name the first ones if they have names."""
+    if not number:
+        return "none: the weights have no head"
+    if names is None:
+        return f"{number}, without names: --classes FILE gives them"
+    return f"{number}: {', '.join(names[:SHOWN])}{', ...' if number > SHOWN else ''}"
 
 
 def split_changes(changes: list[str]) -> dict[str, str]:

@@ -56,11 +56,14 @@ def predict(
 ) -> None:
     """Name what is in images, the likeliest classes first, or tell their numbers."""
     from vit_cli.dist.world import join_world
+    from vit_cli.evaluate.class_names import are_numbers, explain_numbers
     from vit_cli.evaluate.predict import list_images, predict_images
     from vit_cli.evaluate.saved import get_ready
 
     named = read_paths() if paths == [Path("-")] else paths
     ready = get_ready(model, join_world(devices), res)
+    if are_numbers(ready.saved):
+        show_note(f"{model} names no classes: the names are numbers, from 0.\n{explain_numbers(ready.saved)}")
     unreadable: list[str] = []
     predictions = predict_images(ready, list_images(named), top, unreadable, threshold)
     SHOW[format](predictions, ready.task.name == "regression")
@@ -90,11 +93,13 @@ def show_jsonl(predictions: Iterable[Prediction], are_numbers: bool) -> None:
 
 
 def show_csv(predictions: Iterable[Prediction], are_numbers: bool) -> None:
-    """Write a CSV line per image and class, or target."""
+    """Write a CSV line per image and class, or target; an image without any label has a line with an empty one."""
     write_csv(["path", "target", "value"] if are_numbers else ["path", "rank", "class", "probability"])
     for prediction in predictions:
         for rank, (name, value) in enumerate(prediction.classes, start=1):
             write_csv([prediction.path, *([] if are_numbers else [rank]), name, repr(value)])
+        if not prediction.classes:
+            write_csv([prediction.path, "", "", ""])
 
 
 def write_csv(cells: list[object]) -> None:

@@ -160,10 +160,14 @@ def count_images(samples: Samples) -> list[int]:
     return np.count_nonzero(samples.labels, axis=0).tolist()
 
 
+class UnknownClassError(DataError):
+    """Images of classes that are not among those of the model, or of training."""
+
+
 def relabel(samples: Samples, classes: Sequence[str], what: str) -> Samples:
     """Number the labels by another list of classes, matched by name.
 
-    Raises DataError, naming `what`, if there are images of a class that `classes` lacks; classes without images may be
+    Raises UnknownClassError, naming `what`, if there are images of a class that `classes` lacks; classes without images may be
     missing.
     """
     if samples.classes == tuple(classes):
@@ -172,7 +176,7 @@ def relabel(samples: Samples, classes: Sequence[str], what: str) -> Samples:
     counts = np.bincount(samples.labels, minlength=len(samples.classes))
     unknown = [name for name, count in zip(samples.classes, counts, strict=True) if count and name not in numbers]
     if unknown:
-        raise DataError(
+        raise UnknownClassError(
             f"{what} has images of {listed(unknown, 'class', 'classes')} that training does not know",
             f"training knows {listed(classes, 'class', 'classes')}; classes are matched by name",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ class Sheet(Protocol):
 def open_sheet(file: Path) -> Sheet:
     """Open a table. Raises DataError if it is not there, of another kind, or has no usual first row."""
     if not file.is_file():
-        raise DataError(f"{file} is {'no file' if file.exists() else 'not there'}", "check `file`")
+        raise DataError(f"{file} is {'no file' if file.exists() else 'not there'}", f"{did_you_mean(file)}check `file`")
     ending = file.suffix.lower()
     if ending not in (*DELIMITERS, PARQUET):
         raise DataError(f"{file} is no table that vit reads", f"expected {', '.join(DELIMITERS)} or {PARQUET}")
@@ -106,6 +107,13 @@ class ParquetSheet:
     def explain(self, error: Exception) -> DataError:
         """Say that the file is damaged."""
         return DataError(f"{self.file} can't be read: {str(error)[:200]}")
+
+
+def did_you_mean(path: Path) -> str:
+    """Name what is beside a path that is not there and has nearly its name: "did you mean labels.csv? "; else nothing."""
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, beside, n=1)
+    return f"did you mean {near[0]}? " if near and not path.exists() else ""
 
 
 def as_text(value: Any, place: str) -> str:

@@ -12,7 +12,7 @@ from vit_cli.data.digits import Digits
 from vit_cli.data.folder import TRAIN_NAMES, VAL_NAMES, Folder
 from vit_cli.data.hf import HuggingFace
 from vit_cli.data.samples import listed
-from vit_cli.data.sheet import DELIMITERS
+from vit_cli.data.sheet import DELIMITERS, did_you_mean
 from vit_cli.data.synthetic import Synthetic
 from vit_cli.data.table import Table
 from vit_cli.data.torchvision_sets import Torchvision
@@ -35,7 +35,10 @@ def source_from_path(path: Path) -> tuple[Plain, Plain | None]:
     if path.is_file() and path.suffix.lower() in DELIMITERS:
         return {"name": "table", "file": str(path)}, None
     if not path.is_dir():
-        raise DataError(f"{path} is {'no folder, no parquet file and no table' if path.exists() else 'not there'}")
+        raise DataError(
+            f"{path} is {'no folder, no parquet file and no table' if path.exists() else 'not there'}",
+            did_you_mean(path).strip(),
+        )
     for place in (path, path / "data"):
         if any(place.glob("*.parquet")):
             return parquet_splits(place)

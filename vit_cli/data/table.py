@@ -8,12 +8,12 @@ import os
 import posixpath
 from array import array
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
+from vit_cli.data.doubts import SEPARATOR, check_there, doubt_task
 from vit_cli.data.samples import Files, Labels, PackedNames, listed
 from vit_cli.data.sheet import Sheet, open_sheet
 from vit_cli.errors import DataError
@@ -28,9 +28,11 @@ class Table(Section):
     """Pictures that a table lists: a .csv, .tsv or .parquet file with a row for each, and their names on top.
 
     `image` is the column of paths, which count from `root` (the table's own folder) and do not leave it. `target` is a
-    column of classes, of labels with a `separator` between them, or of numbers; `targets` are several columns of
+    column of classes, of labels with a `separator` ("|") between them, or of numbers; `targets` are several columns of
     numbers, or of 0 and 1. Columns with usual names need not be named.
     """
+
+    either: ClassVar = (("target", "targets"),)
 
     name: Literal["table"] = "table"
     file: DataPath
@@ -38,14 +40,21 @@ class Table(Section):
     image: str | None = None
     target: str | None = None
     targets: tuple[str, ...] | None = None
-    separator: str = "|"
+    separator: str | None = None
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def names_one_column(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            raise ValueError(f"names one column; for several write targets: [{', '.join(map(str, value))}]")  # noqa: TRY004
+        return value
 
     @model_validator(mode="after")
     def has_one_sort_of_target(self) -> Table:
         if self.target is not None and self.targets is not None:
             raise ValueError("give one of target and targets, not both")
-        if not self.separator or self.targets == ():
-            raise ValueError(f"{'targets' if self.separator else 'separator'} is empty")
+        if self.separator == "" or self.targets == ():
+            raise ValueError(f"{'separator' if self.separator == '' else 'targets'} is empty")
         if self.targets and len(set(self.targets)) < len(self.targets):
             raise ValueError("targets names a column twice")
         return self
@@ -76,11 +85,9 @@ class Table(Section):
             raise DataError(f"{self.file} lists no image")
         classes, labels = column.finish()
         files = Files(root, names, labels, classes)
-        if not Path(os.fsdecode(files.path(0))).exists():
-            raise DataError(
-                f"the first image of {self.file} is not there: {files.name(0)}",
-                "paths count from `root`, which is the table's own folder if it is not set",
-            )
+        if self.targets is None:
+            doubt_task(f"the column {targets[0]!r} of {self.file}", classes, labels, task)
+        check_there(files, sheet, image)
         return files
 
     def find_targets(self, sheet: Sheet, task: TaskName) -> list[str]:
@@ -100,7 +107,7 @@ class Table(Section):
             return Numbers(targets)
         if task == "classification":
             return Classes(targets[0])
-        return LabelLists(self.separator) if self.targets is None else MarkColumns(targets)
+        return LabelLists(self.separator or SEPARATOR) if self.targets is None else MarkColumns(targets)
 
 
 def find_column(sheet: Sheet, name: str | None, usual: Sequence[str], key: str) -> str:
@@ -110,7 +117,12 @@ def find_column(sheet: Sheet, name: str | None, usual: Sequence[str], key: str) 
         return found
     has = f"it has {listed(sheet.columns, 'column', 'columns')}"
     if found is None:
-        raise DataError(f"{sheet.file} has no column with a usual name for `{key}`", f"{has}; say which: {key}=NAME")
+        raise DataError(
+            f"{sheet.file} has no column with a usual name for `{key}`", f"{has}; say which: data.train.{key}=NAME"
+        )
+    parts = [part.strip() for part in found.split(",")]
+    if len(parts) > 1 and set(parts) <= set(sheet.columns):
+        raise DataError(f"{sheet.file} has no column {found!r}", f"several columns are targets: [{', '.join(parts)}]")
     near = difflib.get_close_matches(found, sheet.columns, n=1)
     raise DataError(f"{sheet.file} has no column {found!r}" + (f"; did you mean {near[0]!r}?" if near else ""), has)
 

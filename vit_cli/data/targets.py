@@ -29,6 +29,11 @@ def open_source(source: Source, task: TaskName) -> Samples:
     return as_marks(samples) if task == "multilabel" else as_numbers(samples)
 
 
+def tells_labels(source: Source) -> bool:
+    """Tell whether a source knows more of an image than one class."""
+    return isinstance(source, Table | Digits)
+
+
 def as_marks(samples: Samples) -> Samples:
     """Mark the class of each image."""
     marks = np.eye(len(samples.classes), dtype=np.float32)[samples.labels]

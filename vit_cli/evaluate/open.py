@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from vit_cli import __version__
 from vit_cli.augment.preprocess import Preprocess
+from vit_cli.augment.resize import cover_share
 from vit_cli.checkpoint.foreign import is_foreign, read_foreign
 from vit_cli.checkpoint.model import Saved, open_model
+from vit_cli.data.decode import MAX_PIXELS
 from vit_cli.data.imagenet import CLASSES, imagenet_names
 from vit_cli.errors import CheckpointError, UsageError
 from vit_cli.models import Model
 from vit_cli.models.adapt import stretch_tables
 from vit_cli.models.positions import Stretch
-from vit_cli.models.weights.known import recognise
+from vit_cli.models.weights.known import NAMINGS, recognise
 from vit_cli.models.weights.naming import Foreign, Naming, to_ours
 from vit_cli.recipe.changes import read_change
 from vit_cli.recipe.plain import read_section
@@ -27,6 +30,8 @@ from vit_cli.section import as_grid
 
 UNNAMED = "LABEL_"
 """How transformers calls classes that nobody named."""
+TASKS = {"single_label_classification": "classification", "multi_label_classification": "multilabel"}
+"""Our tasks by transformers' `problem_type`."""
 
 
 def open_weights(
@@ -61,7 +66,15 @@ def open_foreign(path: Path, family: str | None, changes: Sequence[str], own_str
     wanted = told | read_overrides(changes)
     check_name(wanted.get("name"), naming)
     native, final = (read_model(plain, naming, bool(changes)) for plain in (wanted | keep_res(told), wanted))
+    images: Preprocess = read_section(Preprocess, preprocess)
+    check_images(native, images, is_changed=False)
+    check_images(final, images, is_changed=bool(changes))
     weights, lines = to_ours(naming, foreign, native)
+    if family is None:
+        lines += [
+            f"guessed  the names fit {other.title} too: vit import --as {other.name}"
+            for other in find_rivals(foreign, naming)
+        ]
     if found.besides:
         lines.append(f"dropped  {', '.join(found.besides)} (beside the model)")
     stretch = naming.stretching(foreign)
@@ -70,12 +83,41 @@ def open_foreign(path: Path, family: str | None, changes: Sequence[str], own_str
     imported = {
         "file": path.name,
         "family": naming.name,
-        "title": naming.title,
+        "title": naming.entitle(foreign),
         "changes": [*lines, *stretched.changes],
         "stretch": stretch.model_dump(mode="json"),
     }
     names = name_classes(foreign.config, naming.classes(foreign))
-    return Saved(path, stretched.weights, describe(final, names, preprocess) | {"imported": imported})
+    about = describe(final, names, preprocess) | {"task": read_task(foreign.config), "imported": imported}
+    return Saved(path, stretched.weights, about)
+
+
+def find_rivals(foreign: Foreign, chosen: Naming[Any]) -> list[Naming[Any]]:
+    """List the other families whose names and shapes the weights have to the last tensor; a config leaves no doubt."""
+    if foreign.config:
+        return []
+    shapes = replace(foreign, tensors={name: tensor.to("meta") for name, tensor in foreign.tensors.items()})
+    alike = [naming for naming in NAMINGS if naming is not chosen and naming.recognises(shapes)]
+    return [naming for naming in alike if fits(shapes, naming)]
+
+
+def fits(foreign: Foreign, naming: Naming[Any]) -> bool:
+    """Tell whether weights can be read as a family's."""
+    try:
+        with reading(naming):
+            section = read_model(naming.section(foreign), naming, is_changed=False)
+        to_ours(naming, foreign, section)
+    except CheckpointError:
+        return False
+    return True
+
+
+def read_task(config: Mapping[str, Any]) -> str:
+    """Give the task that a config tells; CheckpointError for another, as a regression, whose scale no config tells."""
+    told = config.get("problem_type") or "single_label_classification"
+    if not isinstance(told, str) or told not in TASKS:
+        raise CheckpointError(f"config.json: problem_type is {told!r:.40}, expected one of {', '.join(TASKS)}")
+    return TASKS[told]
 
 
 @contextmanager
@@ -88,6 +130,17 @@ def reading(naming: Naming[Any]) -> Iterator[None]:
         raise CheckpointError(
             f"the weights of {naming.title} have shapes or a config.json that do not hold together: {reason}"
         ) from error
+
+
+def check_images(section: Model, images: Preprocess, is_changed: bool) -> None:
+    """Raise CheckpointError, or UsageError if the user changed the resolution, for one that no image may be resized to."""
+    res = as_grid(section.res)
+    resized = cover_share(res, images.crop if images.resize == "short" else 1.0)
+    if resized.rows * resized.columns > MAX_PIXELS:
+        text = f"images of {res} pixels, crop {images.crop:g}, would be resized to more than {MAX_PIXELS:,}"
+        if is_changed:
+            raise UsageError(f"model.res: {text}")
+        raise CheckpointError(f"the weights tell too large a size or too small a crop: {text}")
 
 
 def check_name(name: Any, naming: Naming[Any]) -> None:
@@ -106,7 +159,6 @@ def describe(section: Model, names: Sequence[str], preprocess: Mapping[str, Any]
     """Say in plain values what weights are for, as a checkpoint of ours does."""
     images: Preprocess = read_section(Preprocess, preprocess)
     return {
-        "task": "classification",
         "model": section.model_dump(mode="json"),
         "res": list(as_grid(section.res)),
         "class_names": list(names),

@@ -18,13 +18,14 @@ from vit_cli.checkpoint.model import Saved
 from vit_cli.data.decode import MAX_PIXELS
 from vit_cli.data.loader import EvalBatches
 from vit_cli.data.open import open_evaluation, open_splits
-from vit_cli.data.samples import Samples
+from vit_cli.data.samples import Samples, UnknownClassError, count_images, listed
 from vit_cli.data.source import Source, parquet, source_from_path, with_columns
-from vit_cli.data.targets import match
+from vit_cli.data.targets import match, tells_labels
 from vit_cli.data.workers import choose_workers
 from vit_cli.device import Precision, choose_precision
 from vit_cli.dist.world import World
-from vit_cli.errors import CheckpointError, UsageError
+from vit_cli.errors import CheckpointError, DataError, UsageError
+from vit_cli.evaluate.class_names import are_numbers, explain_numbers
 from vit_cli.evaluate.evaluate import Answers, Evaluation, evaluate
 from vit_cli.evaluate.open import open_weights, tell_import
 from vit_cli.metrics.task import Task
@@ -172,7 +173,8 @@ def open_folder_data(path: Path, split: str | None, saved: Saved) -> Samples:
     """Open all images of any folder or file that `--data` can name, its classes matched by name with the model's.
 
     `split` names a subfolder, or how the names of parquet files begin; without it, validation images are preferred.
-    Raises UsageError for a `split` that is a path, DataError for a place without images.
+    Raises UsageError for a `split` that is a path, DataError for a place without images, and for classes that the model
+    lacks, or has no names for.
     """
     if split is None:
         train, val = source_from_path(path)
@@ -183,7 +185,35 @@ def open_folder_data(path: Path, split: str | None, saved: Saved) -> Samples:
     else:
         train, val = source_from_path(path / split)
     section = with_columns(val or train, (saved.about.get("data") or {}).get("train"))
-    return open_evaluation(read_section(Source, section), saved.class_names, read_task(saved).name, read_scale(saved))
+    source = read_section(Source, section)
+    try:
+        samples = open_evaluation(source, saved.class_names, read_task(saved).name, read_scale(saved))
+    except UnknownClassError as error:
+        if not are_numbers(saved):
+            raise
+        raise DataError(
+            f"{saved.path} has a head for {len(saved.class_names)} classes and no names for them, so they can't be matched "
+            f"with those of {source.title}",
+            explain_numbers(saved),
+        ) from error
+    check_labels(source, samples, saved)
+    return samples
+
+
+def check_labels(source: Source, samples: Samples, saved: Saved) -> None:
+    """Raise DataError for classes of images that tell nothing of some labels of a model that learned several to an image.
+
+    Each image would count as not having these labels, which nobody has looked for.
+    """
+    data = read_data(saved)
+    if read_task(saved).name != "multilabel" or tells_labels(source) or (data and not tells_labels(data.train)):
+        return
+    counts = zip(samples.classes, count_images(samples), strict=True)
+    if absent := [name for name, count in counts if not count]:
+        raise DataError(
+            f"{source.title} has one class to an image, and tells nothing of {listed(absent, 'label', 'labels')}",
+            "every image would count as not having them; write a table of all labels of each image: --data labels.csv",
+        )
 
 
 def evaluate_saved(ready: Ready, samples: Samples, world: World, batch_size: int = 64) -> Evaluation:

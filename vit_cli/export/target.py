@@ -35,11 +35,17 @@ class Export:
     notes: Sequence[str] = field(default_factory=tuple)
 
 
-def refuse(target: str, reasons: Sequence[tuple[bool, str]], hint: str = "") -> None:
-    """Raise UsageError with all the reasons that are true, each a pair of a test and its words."""
+def refuse(target: str, reasons: Sequence[tuple[bool, str]], near: Sequence[tuple[bool, str, str]] = ()) -> None:
+    """Raise UsageError with all the reasons that are true, each a pair of a test and its words.
+
+    Those that are `near` have a change besides, "model.KEY=VALUE", that gives nearly the same model without the reason; the
+    error names it if nothing else is in the way.
+    """
     told = [reason for is_true, reason in reasons if is_true]
-    if told:
-        raise UsageError(f"{target} can't express this model: {'; '.join(told)}", hint)
+    changes = {change: reason for is_true, reason, change in near if is_true}
+    hint = f"If nearly the same model will do, add {' '.join(changes)}" if changes and not told else ""
+    if told or changes:
+        raise UsageError(f"{target} can't express this model: {'; '.join([*told, *changes.values()])}", hint)
 
 
 def unknown(target: str, kinds: str, section: Section) -> UsageError:

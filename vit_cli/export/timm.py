@@ -45,7 +45,7 @@ def to_timm(source: Source) -> Export:
 
 def export_tnt(source: Source, section: Tnt) -> Export:
     """Give a TNT. timm fixes the inner MLP and LayerNorm's epsilon."""
-    refuse("timm", [(section.norm_eps != TNT_EPS, f"norm_eps is {section.norm_eps:g}, timm's TNT has {TNT_EPS:g}")])
+    refuse("timm", [], [differing_eps(section.norm_eps, TNT_EPS)])
     dims = section.dimensions
     args = {
         "img_size": as_json_res(source.res),
@@ -87,21 +87,25 @@ def refuse_vit(section: VitFields) -> None:
         (section.pool == "cls_gap", "pool: cls_gap"),
         (section.pool == "map" and section.pool_norm == "after", "pool: map with pool_norm: after"),
         (section.pool == "map" and section.prefix > 0, "pool: map that looks at a class token or registers"),
-        (section.norm_eps != EPS, f"norm_eps is {section.norm_eps:g}, timm's is {EPS:g}"),
         (section.pool == "map" and section.ffn == "swiglu", "pool: map beside ffn: swiglu"),
         (is_distilled and section.registers > 0, "registers beside a distillation token"),
         (is_distilled and section.ffn == "swiglu", "ffn: swiglu beside a distillation token"),
         (is_hybrid and section.ffn == "swiglu", "ffn: swiglu beside a backbone"),
     ]
+    near = [differing_eps(section.norm_eps, EPS)]
     if isinstance(section, Hybrid):
+        others = f"convention: {section.convention}, for timm's small constants are others"
+        near.append((section.convention != "timm", others, "model.convention=timm"))
         reasons += [
-            (section.convention != "timm", f"convention: {section.convention}, for timm's small constants are others"),
             (section.resnet.blocks not in HYBRIDS, f"backbone of {section.resnet.blocks} units"),
             (section.resnet.width != 64, f"backbone of width {section.resnet.width}, timm's is 64"),
         ]
-    refuse(
-        "timm", reasons, "A small difference may do: vit import takes model.norm_eps=1e-6 and model.convention=timm."
-    )
+    refuse("timm", reasons, near)
+
+
+def differing_eps(own: float, theirs: float) -> tuple[bool, str, str]:
+    """Give the test of LayerNorm's epsilon, its words, and the change to timm's."""
+    return own != theirs, f"norm_eps is {own:g}, timm's is {theirs:g}", f"model.norm_eps={theirs:g}"
 
 
 def describe_vit(section: VitFields, res: Grid) -> dict[str, Any]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
+from pydantic import ValidationError
 
 from vit_cli.augment.preprocess import Preprocess
 from vit_cli.checkpoint.model import CONFIG, WEIGHTS, Saved, write_folder
-from vit_cli.errors import UsageError
-from vit_cli.evaluate.open import open_weights
+from vit_cli.errors import CheckpointError, UsageError
+from vit_cli.evaluate.open import open_weights, read_overrides
 from vit_cli.export.huggingface import to_huggingface
 from vit_cli.export.safetensors import to_safetensors
 from vit_cli.export.target import Export, Source, refuse
@@ -29,26 +31,60 @@ OTHERS: dict[Format, Callable[[Source], Export]] = {"timm": to_timm, "hf": to_hu
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and the line that loads it."""
+    """What was written, the line that loads it, and in words what differs from the model that was read."""
 
     folder: Path
     files: tuple[str, ...]
     loading: str
     classes: int
+    changes: tuple[str, ...] = ()
 
 
-def export_model(path: Path, target: Format, out: Path | None = None, overwrite: bool = False) -> Exported:
-    """Write the model at `path` (ours, or foreign weights) as a folder of `target`.
+def export_model(
+    path: Path, target: Format, out: Path | None = None, overwrite: bool = False, changes: Sequence[str] = ()
+) -> Exported:
+    """Write the model at `path` (ours, or foreign weights) as a folder of `target`, with `changes` ("model.KEY=VALUE").
 
-    Raises UsageError for a model that the target can't express, before anything is written, and for a folder that is taken;
-    CheckpointError for a model that can't be read.
+    Raises UsageError for a model that the target can't express, before anything is written, for a folder that is taken, and
+    for a change that the weights do not allow; CheckpointError for a model that can't be read.
     """
-    saved = open_weights(path)
+    before = open_weights(path)
+    saved = change_model(before, changes) if changes else before
     folder = choose_folder(out or default_folder(path, target), overwrite)
     export = to_safetensors(saved) if target == "safetensors" else OTHERS[target](read_source(saved, target))
     write_folder(folder, export.weights, export.files)
     files = (WEIGHTS, *export.files)
-    return Exported(folder, files, export.loading.format(folder=folder), len(saved.class_names))
+    loading = export.loading.format(folder=folder)
+    return Exported(folder, files, loading, len(saved.class_names), compare_models(before, saved))
+
+
+def change_model(saved: Saved, changes: Sequence[str]) -> Saved:
+    """Give the same weights to a model with other settings; UsageError for one that they do not fit."""
+    section: Model = read_section(Model, saved.about["model"])
+    plain = section.model_dump(mode="json") | read_overrides(changes)
+    try:
+        changed = type(section).model_validate_json(json.dumps(plain), strict=True)
+        check_weights(saved, changed)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{'.'.join(['model', *map(str, first['loc'])])}: {first['msg']}") from error
+    except CheckpointError as error:
+        raise UsageError(f"{' '.join(changes)}: {error.problem}", "An export keeps the weights as they are.") from error
+    about = saved.about | {"model": changed.model_dump(mode="json"), "res": list(as_grid(changed.res))}
+    return replace(saved, about=about)
+
+
+def compare_models(before: Saved, after: Saved) -> tuple[str, ...]:
+    """Tell the settings that differ: "norm_eps 1e-12 -> 1e-06"."""
+    old, new = (read_section(Model, saved.about["model"]).model_dump(mode="json") for saved in (before, after))
+    return tuple(f"{key} {old[key]} -> {value}" for key, value in new.items() if value != old[key])
+
+
+def check_weights(saved: Saved, section: Model) -> None:
+    """Raise CheckpointError unless the weights are those of a model of this section."""
+    with torch.device("meta"):
+        model = section.build(len(saved.class_names))
+    check_fit(model, saved.weights)
 
 
 def read_source(saved: Saved, target: Format) -> Source:
@@ -56,9 +92,7 @@ def read_source(saved: Saved, target: Format) -> Source:
     section: Model = read_section(Model, saved.about["model"])
     task = saved.about.get("task", "classification")
     refuse(TITLES[target], [(task == "regression", "task: regression, whose answers vit scales to the targets' range")])
-    with torch.device("meta"):
-        model = section.build(len(saved.class_names))
-    check_fit(model, saved.weights)
+    check_weights(saved, section)
     preprocess: Preprocess = read_section(Preprocess, saved.about["preprocess"])
     return Source(section, saved.weights, as_grid(section.res), preprocess, saved.class_names, task)
 

@@ -27,8 +27,9 @@ class Deviation:
         sums += torch.stack([torch.ones_like(off), off.abs(), off.square(), true, true.square()]).sum(1)
 
     def finish(self, sums: Tensor) -> dict[str, float]:
-        """Give `mae`, `rmse` and `r2`, the means over the targets."""
-        return {name: values.mean().item() for name, values in self.each(sums).items()}
+        """Give `r2`, the mean over the targets, and of a single one `mae` and `rmse`, too: others have other units."""
+        each = self.each(sums)
+        return {name: values.mean().item() for name, values in each.items() if name == "r2" or len(values) == 1}
 
     def each(self, sums: Tensor) -> dict[str, Tensor]:
         """Give `mae`, `rmse` and `r2` of each target (T,).

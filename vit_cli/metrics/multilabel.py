@@ -68,7 +68,10 @@ class Multilabel(Task):
         return right
 
     def say(self, labels: Values) -> str:
-        return ", ".join(self.marked(labels)) or "nothing"
+        return ", ".join(self.parts(labels))
+
+    def parts(self, labels: Values) -> list[str]:
+        return self.marked(labels) or ["nothing"]
 
     def marked(self, labels: Values) -> list[str]:
         """Name the labels that are there."""

@@ -21,16 +21,16 @@ class Regression(Task):
     """Which numbers; the model gives them standardised, and everything that is shown is in the user's units.
 
     R squared is the main score: for one target it ranks models as RMSE does, and of several it takes each by its own
-    spread, whatever the units.
+    spread, whatever the units. Errors in these units are told of each target, and of none together with others.
     """
 
     name = "regression"
-    shown = ("r2", "rmse")
-    reported = ("r2", "rmse", "mae")
 
     def __init__(self, names: Sequence[str], scale: Scale) -> None:
         super().__init__(names)
         self.scale = scale
+        self.shown = ("r2", "rmse") if len(names) == 1 else ("r2",)
+        self.reported = ("r2", "rmse", "mae") if len(names) == 1 else ("r2",)
 
     def sheet(self) -> ScoreSheet:
         return ScoreSheet({"deviation": Deviation(self.scale), "loss": MeanLoss()})
@@ -61,9 +61,17 @@ class Regression(Task):
         return None
 
     def say(self, labels: Values) -> str:
+        return ", ".join(self.parts(labels))
+
+    def parts(self, labels: Values) -> list[str]:
         if len(self.names) == 1:
-            return f"{labels[0]:.4g}"
-        return ", ".join(f"{name} {value:.4g}" for name, value in zip(self.names, labels, strict=True))
+            return [f"{labels[0]:.4g}"]
+        return [f"{name} {value:.4g}" for name, value in zip(self.names, labels, strict=True)]
+
+    def farthest(self, said: Values, true: Values) -> list[int]:
+        """Give the places of the targets of one image (T,), in the user's units: the farthest off by its spread first."""
+        off: Values = np.abs(said - true) / np.array(self.scale.std)
+        return np.argsort(-off, kind="stable").tolist()
 
     def in_units(self, labels: Values) -> Values:
         """Bring standardised numbers (n, T) to the user's units, without the digits that float32 has made up."""

@@ -34,9 +34,9 @@ class Task(ABC):
     """A kind of question; `names` are the classes, labels or targets, one for each of the model's outputs."""
 
     name: ClassVar[TaskName]
-    shown: ClassVar[tuple[str, ...]]
+    shown: tuple[str, ...]
     """The scores on the console and in metrics.csv; the main one first."""
-    reported: ClassVar[tuple[str, ...]]
+    reported: tuple[str, ...]
     """The scores that `vit eval` gives besides the loss."""
     needs_answers: ClassVar[bool] = False
     """Whether a score takes the answers to all images at once, and not just sums."""
@@ -97,6 +97,10 @@ class Task(ABC):
     @abstractmethod
     def say(self, labels: Values) -> str:
         """Write the labels of one image, in the user's units, for people."""
+
+    def parts(self, labels: Values) -> list[str]:
+        """Write the same in parts, for a narrow place."""
+        return [self.say(labels)]
 
     def in_units(self, labels: Values) -> Values:
         """Bring the labels of a batch to the user's units."""

@@ -110,8 +110,10 @@ class VitFields(Section):
 
     @model_validator(mode="after")
     def attention_fits(self) -> VitFields:
-        if (self.attention == "window") != (self.window is not None):
-            raise ValueError("attention: window and window (its side in patches) go together; give both or none")
+        if self.attention == "window" and self.window is None:
+            raise ValueError("attention: window needs window, the side of a window in patches, such as model.window=7")
+        if self.attention != "window" and self.window is not None:
+            raise ValueError(f"window is for attention: window, and attention is {self.attention}")
         if self.full_every is not None and self.attention != "window":
             raise ValueError("full_every is for attention: window")
         if self.attention == "axial" and self.dimensions.depth % 2:

@@ -41,7 +41,8 @@ def read_change(text: str) -> Change:
 def apply_changes(tree: Tree, changes: Iterable[str], root: type[Section]) -> Tree:
     """Give the tree with changes made, in their order; `tree` stays as it is.
 
-    A new `name` in a section that is a choice (`optim.name=sgd`) keeps what the new choice can use.
+    A new `name` in a section that is a choice (`optim.name=sgd`) keeps what the new choice can use. Of keys that exclude
+    each other (`train.epochs` and `train.steps`) the one that is changed takes the place of the other.
     Raises UsageError for a change that is malformed or has no place in the tree.
     """
     values, places = copy.deepcopy(tree.values), dict(tree.places)
@@ -50,6 +51,8 @@ def apply_changes(tree: Tree, changes: Iterable[str], root: type[Section]) -> Tr
         path = place_change(values, change)
         if path[-1] == "name":
             drop_unfit(values, places, path[:-1], change.value, root)
+        if change.value is not None:
+            drop_others(values, places, path, root)
         set_value(values, path, copy.deepcopy(change.value))
         for known in [known for known in places if known[: len(path)] == path]:
             del places[known]
@@ -107,3 +110,13 @@ def drop_unfit(
     for key in former.model_fields.keys() - kind.sections[name].model_fields.keys():
         if key in section and places.get((*path, key)) != COMMAND_LINE:
             del section[key]
+
+
+def drop_others(values: dict[str, Any], places: dict[KeyPath, Place], path: KeyPath, root: type[Section]) -> None:
+    """Take out of a section the keys that the one at `path` excludes, unless the command line wrote them."""
+    section, kind = value_at(values, path[:-1]), kind_at(root, values, path[:-1])
+    own = kind.section_of(section) if kind is not None else None
+    for group in own.either if own is not None else ():
+        for key in group if path[-1] in group else ():
+            if key != path[-1] and places.get((*path[:-1], key)) != COMMAND_LINE:
+                section.pop(key, None)

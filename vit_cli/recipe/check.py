@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vit_cli.data.table import Table
 from vit_cli.optim.losses import BinaryCrossEntropy
 from vit_cli.recipe.problems import KeyPath, Problem
 from vit_cli.recipe.schema import Choices, FinetuneRecipe, Recipe
@@ -77,6 +78,7 @@ def check_task(recipe: Choices) -> Iterator[Problem]:
     if loss.name not in LOSSES[task]:
         fitting = " or ".join(LOSSES[task])
         yield Problem(("loss", "name"), f"{loss.name} is not for the task {task}, which takes {fitting}")
+    yield from check_separators(recipe)
     if task == "classification":
         return
     if isinstance(loss, BinaryCrossEntropy) and loss.label_smoothing:
@@ -89,6 +91,15 @@ def check_task(recipe: Choices) -> Iterator[Problem]:
         yield Problem(("train", "early_stop", "metric"), f"top1 is for classification; {task} has score or loss")
     if recipe.distill is not None:
         yield Problem(("distill",), f"is for classification: a teacher's answers are classes, not those of {task}")
+
+
+def check_separators(recipe: Choices) -> Iterator[Problem]:
+    """A separator is for cells that hold several labels."""
+    data = recipe.data if isinstance(recipe, Recipe | FinetuneRecipe) else None
+    for key in ("train", "val") if data is not None and recipe.task != "multilabel" else ():
+        source = getattr(data, key)
+        if isinstance(source, Table) and source.separator is not None:
+            yield Problem(("data", key, "separator"), f"is for task: multilabel; the task here is {recipe.task}")
 
 
 def mixes(recipe: Choices) -> bool:

@@ -19,7 +19,6 @@ from vit_cli.recipe.problems import refuse
 from vit_cli.recipe.schema import FinetuneRecipe, Recipe
 from vit_cli.recipe.yaml_reader import Tree, read_tree
 from vit_cli.recipe.yaml_writer import write_yaml
-from vit_cli.section import TaskName
 
 R = TypeVar("R", Recipe, FinetuneRecipe)
 FROM_WEIGHTS = "from weights"
@@ -75,13 +74,6 @@ def load_finetune(
         raise RecipeError(f"{tree.name} is no fine-tuning recipe: {what}", f"Run: vit train {name_or_path}")
     tree = apply_changes(complete(tree, base, weights, given_data), changes, Recipe)
     return Loaded(validate(tree, Recipe, path), path, tree, tree.text)
-
-
-def asked_task(name_or_path: str | Path, changes: Iterable[str], default: TaskName) -> TaskName:
-    """Give the task that a fine-tuning recipe and its changes ask for; `default` where they do not say."""
-    values = apply_changes(read_tree(find_recipe(name_or_path)), changes, Recipe).values
-    task: TaskName = values.get("task", default)
-    return task
 
 
 def load_any(name_or_path: str | Path, changes: Iterable[str] = ()) -> Recipe | FinetuneRecipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
@@ -57,6 +57,8 @@ class EarlyStop(Section):
 
 class Train(Section):
     """How long, in which batches and in which precision to train."""
+
+    either: ClassVar = (("epochs", "steps"),)
 
     epochs: Length | None = Field(None, description="either this or steps")
     steps: Length | None = Field(None, description="either this or epochs")

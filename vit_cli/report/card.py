@@ -66,7 +66,7 @@ def write_card(record: Record, evaluation: Evaluation | None) -> str:
             "Curves and samples",
             "\n\n".join(f"![{text}]({path})" for path, text in PICTURES.items() if is_there(record, path)),
         ),
-        section(WORDS[record.task_name].capitalize(), list_classes(record.class_names)),
+        section(WORDS[record.task_name].capitalize(), list_targets(evaluation) or list_classes(record.class_names)),
         section("Recipe", table(("section", "setting"), describe_recipe(record))),
         section("How to use and reproduce it", list_commands(record)),
         section("Environment", table(("", ""), describe_environment(record))),
@@ -125,10 +125,20 @@ def list_classes(names: Sequence[str]) -> str:
     return ", ".join(code(name) for name in names[:MOST_CLASSES]) + more
 
 
+def list_targets(evaluation: Evaluation | None) -> str:
+    """Score each target by itself, in its own unit; nothing for classes and labels."""
+    rows = [row for row in (evaluation.per_class if evaluation else ()) if "target" in row]
+    said = [", ".join(SCORES[name].say(float(row[name])) for name in SCORES if name in row) for row in rows]
+    return table(("", ""), {clean(str(row["target"])): scores for row, scores in zip(rows, said, strict=True)})
+
+
 def list_commands(record: Record) -> str:
+    """List what to do from inside the folder, after how the run was started, which was from elsewhere."""
     lines: Iterable[str] = (f"# {purpose}\n{clean_line(command)}" for purpose, command in commands(record))
     body = "\n\n".join(lines)
-    return f"From inside this folder:\n\n```sh\n{body}\n```" if body else ""
+    begun = f"It was started with\n\n```sh\n{clean_line(record.command)}\n```" if record.command else ""
+    use = f"From inside this folder:\n\n```sh\n{body}\n```" if body else ""
+    return "\n\n".join(part for part in (begun, use) if part)
 
 
 def clean(text: str) -> str:

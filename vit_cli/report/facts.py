@@ -112,11 +112,10 @@ def describe_environment(record: Record) -> dict[str, str]:
 
 def commands(record: Record) -> list[tuple[str, str]]:
     """Give what to do with the run next, from inside its folder: a purpose and a command each."""
-    begun = [("How it was started", record.command)] if record.command else []
     again = [("Train it again, with every setting spelled out", "vit train resolved.yaml")] if record.resolved else []
     use = [
         ("Evaluate it", "vit eval model"),
         ("Use it", "vit predict model photo.jpg"),
         ("Fine-tune it on other images", "vit finetune model --data my_images"),
     ]
-    return begun + again + (use if record.config else [])
+    return again + (use if record.config else [])

@@ -182,7 +182,9 @@ def show_facts(facts: Mapping[str, str]) -> str:
 def show_commands(record: Record) -> str:
     """Show what to type, and what for."""
     lines = "".join(f"<dt>{escape(purpose)}</dt><dd>{show_code(command)}</dd>" for purpose, command in commands(record))
-    return f"<p class=faint>From inside the run folder.</p><dl class=commands>{lines}</dl>" if lines else ""
+    begun = f"<dl class=commands><dt>How it was started</dt><dd>{show_code(record.command)}</dd></dl>"
+    use = f"<p class=faint>From inside the run folder.</p><dl class=commands>{lines}</dl>"
+    return (begun if record.command else "") + (use if lines else "")
 
 
 def show_code(text: str) -> str:

@@ -56,12 +56,17 @@ def draw_grid(
                 figure.text(
                     x / total_width,
                     1 - (below + line * LINE) / total_height,
-                    shorten(text, int((width + 2 * FRAME) / LETTER)),
+                    shorten(text, letters(width)),
                     fontsize=9,
                     color=color if line == 0 else FAINT,
                 )
         figure.figimage(canvas, origin="upper")
         save(figure, out_png, dpi=DPI)
+
+
+def letters(width: int) -> int:
+    """Count the letters of a line under a picture that is drawn `width` pixels wide."""
+    return (width + 2 * FRAME) // LETTER
 
 
 def fit(image: Pixels) -> Pixels:

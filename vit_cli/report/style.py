@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,6 +60,31 @@ def save(figure: Figure, path: Path, dpi: float = DPI) -> None:
     """Write a figure as PNG, whole or not at all; TrainingError if the place can't be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     commit(path, lambda aside: figure.savefig(aside, format="png", dpi=dpi))
+
+
+def wrap(parts: Sequence[str], limit: int, most: int) -> list[str]:
+    """Lay parts out with commas in up to `most` lines of `limit` characters; "+2" counts those that found no room.
+
+    A part that is longer than a line is shortened.
+    """
+    lines: list[str] = []
+    for number, part in enumerate(parts):
+        left = len(parts) - number - 1
+        here, below = (limit - end_length(left, is_last=count == most) for count in (len(lines), len(lines) + 1))
+        if lines and len(lines[-1]) + 2 + len(part) <= here:
+            lines[-1] += f", {part}"
+        elif len(lines) < most:
+            lines[-1:] = [f"{line}," for line in lines[-1:]]
+            lines.append(shorten(part, max(1, below)))
+        else:
+            lines[-1] += f", +{left + 1}"
+            break
+    return lines
+
+
+def end_length(left: int, is_last: bool) -> int:
+    """Count the letters that may have to end a line after which `left` parts are to come: a comma, or ", +2"."""
+    return 0 if not left else len(f", +{left}") if is_last else 1
 
 
 def shorten(name: str, limit: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +10,23 @@ import torch
 from torch import Tensor
 
 from vit_cli.evaluate.evaluate import Answers, Evaluation
-from vit_cli.metrics.task import Answer, Task
+from vit_cli.metrics.regression import Regression
+from vit_cli.metrics.task import Answer, Task, Values
 from vit_cli.report.card import write_card
 from vit_cli.report.confusion import confused_pairs, draw_confusion
 from vit_cli.report.curves import draw_curves
 from vit_cli.report.page import write_page
-from vit_cli.report.pictures import draw_grid
+from vit_cli.report.pictures import draw_grid, fit, letters
 from vit_cli.report.record import read_record
 from vit_cli.report.scatter import draw_scatter
+from vit_cli.report.style import wrap
 from vit_cli.train.folder import RunFolder
 
 Picture = Callable[[int], Tensor]
 """Gives validation image number `index` as uint8 (3, h, w), the way the model sees it."""
 SHOWN, WORST, BATCH, PAIRS = 40, 24, 32, 10
+LINES, TARGETS = 3, 2
+"""Of a caption: lines that labels may fill, and targets that are told."""
 
 
 def write_report(folder: RunFolder, evaluation: Evaluation | None = None, picture: Picture | None = None) -> Path:
@@ -47,11 +51,12 @@ def write_report(folder: RunFolder, evaluation: Evaluation | None = None, pictur
     return folder.report
 
 
-def write_train_batch(folder: RunFolder, images: Tensor, captions: Sequence[str]) -> None:
-    """Draw the first images of a training batch, uint8 (n, 3, h, w), as the model gets them."""
+def write_train_batch(folder: RunFolder, images: Tensor, labels: Tensor, task: Task) -> None:
+    """Draw the first images of a training batch, uint8 (n, 3, h, w) with its labels, as the model gets them."""
+    room = measure(images[0])
     draw_grid(
         images[:BATCH],
-        captions[:BATCH],
+        ["\n".join(wrap(task.parts(label), room, LINES)) for label in task.in_units(labels[:BATCH].numpy())],
         folder.path / "samples/train_batch.png",
         title="The first training images, as the model sees them",
     )
@@ -76,20 +81,43 @@ def draw_answers(folder: Path, answers: Answers, task: Task, picture: Picture) -
         if not chosen:
             (folder / name).unlink(missing_ok=True)
             continue
+        images = torch.stack([picture(int(answers.indices[i])) for i in chosen])
         draw_grid(
-            torch.stack([picture(int(answers.indices[i])) for i in chosen]),
-            [caption(answers, i, task) for i in chosen],
+            images,
+            [caption(answers, i, task, measure(images[0])) for i in chosen],
             folder / name,
             title=title,
             marks=None if right is None else right[chosen].tolist(),
         )
 
 
-def caption(answers: Answers, place: int, task: Task) -> str:
-    """Say what the model answered, how sure it was of a class, and if it was wrong what is right."""
-    said, true = task.say(answers.predicted[place]), task.say(answers.labels[place])
+def measure(image: Tensor) -> int:
+    """Count the letters of a line under an image (3, h, w)."""
+    return letters(fit(image.permute(1, 2, 0).cpu().numpy()).shape[1])
+
+
+def caption(answers: Answers, place: int, task: Task, room: int) -> str:
+    """Say in lines of `room` letters what the model answered, how sure it was of a class, and if it was wrong what is right."""
+    said, true = answers.predicted[place], answers.labels[place]
+    if isinstance(task, Regression):
+        return compare(said, true, task, room)
     right = task.is_right(Answer(*(column[place : place + 1] for column in answers.answer)))
-    if right is None:
-        return f"{said}\nis {true}"
     sure = f" {answers.confidence[place]:.0%}" if answers.confidence.ndim == 1 else ""
-    return f"✓ {said}{sure}" if right[0] else f"✗ {said}{sure}\nis {true}"
+    mark = "✓" if right is not None and right[0] else "✗"
+    parts = task.parts(said)
+    lines = wrap([f"{mark} {parts[0]}{sure}", *parts[1:]], room, LINES)
+    if mark == "✗":
+        parts = task.parts(true)
+        lines += wrap([f"is {parts[0]}", *parts[1:]], room, LINES)
+    return "\n".join(lines)
+
+
+def compare(said: Values, true: Values, task: Regression, room: int) -> str:
+    """Set numbers beside the true ones; of several targets those two that are farthest off, each under its name."""
+    if len(task.names) == 1:
+        return f"{said[0]:.4g}\nis {true[0]:.4g}"
+    lines = []
+    for place in task.farthest(said, true)[:TARGETS]:
+        lines += [task.names[place], *wrap([f"{said[place]:.4g}", f"is {true[place]:.4g}"], room, most=2)]
+    left = len(task.names) - TARGETS
+    return "\n".join([*lines, *([f"+{left}"] if left > 0 else [])])

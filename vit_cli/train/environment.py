@@ -18,7 +18,9 @@ import torch
 import vit_cli
 from vit_cli.errors import UsageError
 
-PACKAGES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "pydantic", "typer", "datasets", "timm")
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "pydantic", "typer")
+OPTIONAL = ("datasets",)
+"""What only some runs import; listed for those."""
 FLOORS = {"torch": (2, 10), "pillow": (12, 3), "safetensors": (0, 8)}
 """Older ones are broken by files: checkpoints (CVE-2026-24747) and pictures (CVE-2026-42311) can damage memory, weights that
 are written over while they are mapped turn to zeros."""
@@ -34,6 +36,7 @@ LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
 
 def describe_environment() -> dict[str, Any]:
     """Gather the facts that a result may depend on; nothing secret is among them."""
+    imported = [name for name in OPTIONAL if name in sys.modules]
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "vit": vit_cli.__version__,
@@ -44,7 +47,7 @@ def describe_environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpus": gpus,
         "cuda": torch.version.cuda if gpus else None,
-        "packages": {name: found for name in PACKAGES if (found := read_version(name))},
+        "packages": {name: found for name in (*PACKAGES, *imported) if (found := read_version(name))},
         "git": read_git(Path.cwd()),
     }
 

@@ -9,11 +9,11 @@ from typing import Any
 from vit_cli.augment.preprocess import Preprocess
 from vit_cli.checkpoint.model import Saved
 from vit_cli.data.imagenet import are_same
-from vit_cli.data.source import Source, source_from_path, with_columns
+from vit_cli.data.source import source_from_path, with_columns
 from vit_cli.data.targets import open_source
 from vit_cli.errors import UsageError
 from vit_cli.evaluate.open import open_weights
-from vit_cli.recipe.load import PREPARATION, Loaded, asked_task, load_any, load_finetune
+from vit_cli.recipe.load import PREPARATION, Loaded, load_any, load_finetune
 from vit_cli.recipe.plain import read_section
 from vit_cli.train.folder import find_run
 
@@ -36,12 +36,12 @@ def load_finetuning(
     if data is not None:
         own = plain.get("data", {}).get("train")
         train, val = (with_columns(part, own) if part else None for part in source_from_path(data))
-        task = asked_task(recipe, changes, default=plain.get("task", "classification"))
-        classes = open_source(read_section(Source, train), task).classes
+        plain["data"] = plain.get("data", {}) | {"train": train, "val": val}
+        asked = load_finetune(recipe, changes, base=plain, weights=saved.path, given_data=True).recipe
+        classes = open_source(asked.data.train, asked.task).classes
         is_same = set(classes) == set(saved.class_names) or are_same(saved.class_names, classes)
         if not is_same and "head" in plain["model"]:
             plain["model"] = plain["model"] | {"head": "linear"}
-        plain["data"] = plain.get("data", {}) | {"train": train, "val": val}
     if "imported" in saved.about and data is None and not names_data(recipe, changes):
         raise UsageError(f"{saved.path} does not say what data to learn from", "Name a folder of images: --data DIR")
     loaded = load_finetune(recipe, changes, base=plain, weights=saved.path, given_data=data is not None)

@@ -73,7 +73,10 @@ def explain_missing(choice: TorchvisionTeacher | Path) -> str:
     """Say how to make the teacher, if a shipped recipe of its name does, and how to name another."""
     if not isinstance(choice, Path):
         return "Name the file with its weights: distill.teacher.weights=FILE"
-    other = "Name a run, a checkpoint or a model folder: distill.teacher=PATH"
+    other = (
+        "Name a run, a checkpoint, a model folder or weights of another library: distill.teacher=PATH\n"
+        "Or a model of torchvision's: 'distill.teacher={name: torchvision, model: resnet18, weights: FILE}'"
+    )
     made = f"Train it first: vit train {choice.name} --out {choice}\n"
     return f"{made if choice.name in shipped_recipes() else ''}{other}"
 
@@ -95,7 +98,9 @@ def open_own(path: Path, student: Student, world: World) -> Teacher:
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         raise CheckpointError(
-            f"the teacher {path} does not know the class '{lacking[0]}'{more}", f"It knows {', '.join(names[:8])}."
+            f"the teacher {path} does not know the class '{lacking[0]}'{more}",
+            f"It knows {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}.\n"
+            f"Fine-tune it on your images first: vit finetune {path} --data DIR",
         )
     order = [names.index(name) for name in student.classes]
     scale, shift = compare_normalisation(student.preprocess, ready.preprocess, world.device)

@@ -54,7 +54,7 @@ def compare_settings(recipe: Recipe, saved: Saved) -> list[str]:
     """Tell how evaluation and learning rate differ from those the weights come from."""
     before = saved.about["preprocess"]
     changes = [
-        f"{key}  {before[key]} -> {after}"
+        f"{key}  {before[key]} -> {after} (the recipe's)"
         for key in ("crop", "resize", "interpolation")
         if (after := getattr(recipe.eval, key)) != before[key]
     ]

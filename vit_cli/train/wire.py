@@ -200,7 +200,7 @@ def open_data(recipe: Recipe, before: Mapping[str, Any] | None) -> tuple[Splits,
     is_new = recipe.finetune is not None and recipe.finetune.head == "new"
     scale = read_section(Scale, before["scale"]) if before.get("scale") and not is_new else None
     splits = open_splits(data.train, data.val, data.hold_out, held, before["class_names"], recipe.task, scale)
-    if data.val or held:
+    if data.val or held or not old:  # foreign weights tell no data
         return splits, []
     return splits, [f"held out anew: the {other[0]} is another one" if other else "held out anew: nothing was before"]
 

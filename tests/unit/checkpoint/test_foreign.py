@@ -10,6 +10,7 @@ import random
 import struct
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,12 @@ def test_a_pickle_with_code_does_not_run(tmp_path: Path, is_zip: bool) -> None:
         read_foreign(tmp_path / "a.pth")
     assert "weights_only" not in str(told.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_whole_model_is_refused_with_the_way_to_save_its_weights(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"names torch\.nn\.modules\.linear\.Linear") as told:
+        read_foreign(pth(tmp_path / "model.pth", torch.nn.Linear(2, 2)))
+    assert "torch.save(model.state_dict(), FILE)" in told.value.hint
 
 
 def test_a_bare_pickle_is_not_even_tried(tmp_path: Path) -> None:
@@ -332,3 +339,34 @@ def test_no_damage_gets_past_the_reader(tmp_path: Path, kind: str) -> None:
         except CheckpointError:
             refused += 1
     assert refused > 50
+
+
+def write_overlapping(path: Path, members: int) -> None:
+    """An .npz whose members share the bytes of one array: the header of each has all later headers as its extra field."""
+    memory = io.BytesIO()
+    np.save(memory, np.zeros(1000, np.float32))
+    content = memory.getvalue()
+    names = [f"a{i}.npy".encode() for i in range(members)]
+    numbers = (zlib.crc32(content), len(content), len(content))
+    headers, starts = b"", []
+    for name in reversed(names):
+        fixed = struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, 0, 0, 0, 0, *numbers, len(name), len(headers))
+        headers = fixed + name + headers
+        starts.append(len(headers))
+    directory = b"".join(
+        struct.pack(
+            "<IHHHHHHIII5HII", 0x02014B50, 20, 20, 0, 0, 0, 0, *numbers, len(name), *[0] * 5, len(headers) - start
+        )
+        + name
+        for name, start in zip(names, reversed(starts), strict=True)
+    )
+    end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, members, members, len(directory), len(headers) + len(content), 0)
+    path.write_bytes(headers + content + directory + end)
+
+
+def test_arrays_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    write_overlapping(tmp_path / "one.npz", 1)
+    assert read_foreign(tmp_path / "one.npz").tensors["a0"].shape == (1000,)
+    write_overlapping(tmp_path / "many.npz", 100)
+    with pytest.raises(CheckpointError, match="members claim to be larger than the file"):
+        read_foreign(tmp_path / "many.npz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from tests.unit.data.pictures import encode, picture
 from vit_cli.data.open import open_evaluation, open_splits
+from vit_cli.data.source import source_from_path
 from vit_cli.data.table import Table, path_below
 from vit_cli.errors import DataError
 from vit_cli.section import TaskName
@@ -132,7 +134,7 @@ def test_a_mistake_is_told_with_its_line(
         ({"file": "twice.csv"}, "two columns 'path'"),
         ({"file": "strange.csv"}, "no column with a usual name for `image`"),
         ({"file": "latin.csv"}, "is not in UTF-8"),
-        ({"root": "b"}, r"first image of .* is not there: .*b/a\.png"),
+        ({"root": "b"}, r"3 of 3 images that .*t\.csv lists are not there: .*t\.csv:2 .*/b/a\.png, "),
     ],
 )
 def test_a_table_that_does_not_fit_is_told(place: Path, keys: dict[str, object], problem: str) -> None:
@@ -144,6 +146,84 @@ def test_a_table_that_does_not_fit_is_told(place: Path, keys: dict[str, object],
     }
     with pytest.raises(DataError, match=problem):
         Table(**known).open()
+
+
+def test_absent_files_are_told_with_their_lines_before_anything_is_learned(place: Path) -> None:
+    file = write(place, [ROWS[0], ("gone.png", *ROWS[1][1:]), ROWS[2], ("a.png/x.png", *ROWS[1][1:])])
+    with pytest.raises(DataError, match=r"2 of 4 images .* not there: ") as caught:
+        Table(file=file).open()
+    assert f"{file}:3 {place}/gone.png, {file}:5 {place}/a.png/x.png" in caught.value.problem
+    many = write(place, [ROWS[0], *[(f"gone{number}.png", *ROWS[1][1:]) for number in range(5)]])
+    with pytest.raises(DataError, match=r"5 of 6 images .* and 2 more"):
+        Table(file=many).open()
+
+
+def test_of_very_many_files_a_sample_is_looked_for(place: Path) -> None:
+    rows = [",".join(ROWS[0])] * 100_001
+    rows[5:] = [",".join(("gone.png", *ROWS[0][1:]))] * len(rows[5:])
+    (place / "long.csv").write_text("\n".join([",".join(HEAD), *rows]))
+    with pytest.raises(DataError, match=r"9,090 of 9,091 images .*long\.csv:13 .*gone\.png"):
+        Table(file=place / "long.csv").open()
+
+
+def write_column(place: Path, cells: Sequence[str]) -> Table:
+    """Write a table with one column of targets."""
+    (place / "column.csv").write_text("\n".join(["path,label", *(f"a.png,{cell}" for cell in cells)]))
+    return Table(file=place / "column.csv")
+
+
+@pytest.mark.parametrize(
+    ("task", "cells", "problem", "hint"),
+    [
+        ("classification", ["furry|loud", "furry", "loud"], "several labels in a cell: furry[|]loud, furry", "multilabel"),
+        ("classification", ["old", "red", "furry|loud", "furry", "new", "loud"], "several", "multilabel"),
+        ("classification", ["furry|loud", "loud|red"], "several labels in a cell", "multilabel"),
+        ("classification", ["1.5", "2.25", "3", "4", "-5e-1"], "holds numbers: -5e-1, 1.5, 2.25", "regression"),
+        ("multilabel", ["1.5", "2.25"], "column 'label' of .*column.csv holds numbers: 1.5, 2.25", "regression"),
+    ],
+)  # fmt: skip
+def test_a_column_for_another_task_is_refused_with_the_task(
+    place: Path, task: TaskName, cells: list[str], problem: str, hint: str
+) -> None:
+    with pytest.raises(DataError, match=problem) as caught:
+        write_column(place, cells).open(task)
+    assert caught.value.hint.startswith(f"task: {hint}")
+
+
+@pytest.mark.parametrize(
+    ("task", "cells"),
+    [
+        ("classification", ["bird|owl", "bird|hawk", "cat|tabby", "cat|other"]),
+        ("classification", ["bird", "bird|owl", "bird|hawk", "cat", "cat|tabby"]),
+        ("classification", ["1", "2", "3", "4", "5", "6"]),
+        ("classification", ["3.10", "3.11", "3.12", "3.13", "3.14"] * 2),
+        ("classification", ["v1.5", "v2.5", "3", "4", "5"]),
+        ("multilabel", ["3|7", "7", "3"]),
+        ("multilabel", ["1.5|2.5", "1.5"]),
+        ("multilabel", ["0", "1", "1"]),
+        ("regression", ["0.5", "1.5"]),
+    ],
+)
+def test_names_with_separators_and_names_that_are_numbers_may_be_meant(
+    place: Path, task: TaskName, cells: list[str]
+) -> None:
+    assert len(write_column(place, cells).open(task)) == len(cells)
+
+
+def test_several_columns_as_one_target_name_the_key_for_several(place: Path) -> None:
+    with pytest.raises(ValueError, match=r"for several write targets: \[weight, old\]"):
+        Table.model_validate({"file": write(place), "target": ["weight", "old"]})
+    with pytest.raises(DataError, match="no column 'weight,old'") as caught:
+        Table(file=write(place), target="weight,old").open("regression")
+    assert caught.value.hint == "several columns are targets: [weight, old]"
+
+
+def test_a_file_with_nearly_that_name_is_named(place: Path) -> None:
+    write(place, name="labels.csv")
+    with pytest.raises(DataError, match=r"did you mean labels\.csv\?"):
+        Table(file=place / "lables.csv").open()
+    with pytest.raises(DataError, match=r"did you mean labels\.csv\?"):
+        source_from_path(place / "lables.csv")
 
 
 def test_paths_may_be_whole_but_never_leave_the_root() -> None:

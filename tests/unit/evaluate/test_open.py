@@ -98,6 +98,53 @@ def test_a_change_that_makes_no_sense_is_a_wrong_argument(source: Path, change: 
         open_weights(source, changes=[change])
 
 
+def test_a_resolution_that_fills_the_memory_is_refused_before_the_model_is_built(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"model\.res: images of 8000000x8000000 pixels"):
+        open_weights(source, changes=["model.res=8000000"])
+    rope = {"embeddings.cls_token": (1, 1, 8), "norm.weight": (8,), "norm.bias": (8,)}
+    rope |= {"embeddings.patch_embeddings.weight": (8, 3, 4, 4), "embeddings.patch_embeddings.bias": (8,)}
+    rope |= {f"layer.0.{name}.weight": (8,) for name in ("norm1", "norm2")}
+    rope |= {f"layer.0.layer_scale{n}.lambda1": (8,) for n in (1, 2)}
+    rope |= {f"layer.0.attention.{name}_proj.weight": (8, 8) for name in "qkvo"}
+    rope |= {f"layer.0.mlp.{name}_proj.weight": (8, 8) for name in ("up", "down")}
+    save_file({name: torch.zeros(shape) for name, shape in rope.items()}, tmp_path / "model.safetensors")
+    for side in (10**7, 8 * 10**12):
+        (tmp_path / "config.json").write_text(json.dumps({"image_size": side}))
+        with pytest.raises(CheckpointError, match=f"too large a size.*images of {side}x{side} pixels"):
+            open_weights(tmp_path)
+
+
+def test_a_crop_that_fills_the_memory_is_refused(tmp_path: Path) -> None:
+    model = TimmViT(img_size=32, patch_size=8, embed_dim=64, depth=1, num_heads=1, num_classes=3)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"crop_pct": 1e-6}}))
+    with pytest.raises(CheckpointError, match="too small a crop"):
+        open_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("told", "task"),
+    [
+        (None, "classification"),
+        ("single_label_classification", "classification"),
+        ("multi_label_classification", "multilabel"),
+    ],
+)
+def test_the_task_comes_along_with_the_config(tmp_path: Path, told: str | None, task: str) -> None:
+    model = TimmViT(img_size=32, patch_size=8, embed_dim=64, depth=1, num_heads=1, num_classes=3)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"problem_type": told}))
+    assert open_weights(tmp_path).about["task"] == task
+
+
+def test_a_regression_of_others_has_no_scale_and_is_refused(tmp_path: Path) -> None:
+    model = TimmViT(img_size=32, patch_size=8, embed_dim=64, depth=1, num_heads=1, num_classes=3)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"problem_type": "regression"}))
+    with pytest.raises(CheckpointError, match="problem_type is 'regression'"):
+        open_weights(tmp_path)
+
+
 def test_a_change_that_does_not_fit_the_shapes_names_the_tensors(source: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"mlp\.0\.weight: 160x128 in the source, blocks\.0\.mlp\.fc1\.weight is 96x128"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.unit.export.test_timm import VIT, write
+from tests.unit.export.test_timm import VIT, answer, write
 from vit_cli.checkpoint.model import open_model
 from vit_cli.errors import CheckpointError, UsageError
 from vit_cli.export.write import default_folder, export_model
@@ -66,3 +66,39 @@ def test_a_regression_is_refused_for_its_answers_are_scaled(tmp_path: Path) -> N
     config.write_text(json.dumps(json.loads(config.read_text()) | {"task": "regression"}))
     with pytest.raises(UsageError, match="regression"):
         export_model(source, "hf", tmp_path / "out")
+
+
+@torch.inference_mode()
+def test_the_change_that_a_refusal_names_is_all_it_takes(tmp_path: Path) -> None:
+    source = write(tmp_path / "ours", VIT | {"norm_eps": 1e-12})
+    with pytest.raises(UsageError, match="norm_eps is 1e-12") as told:
+        export_model(source, "timm", tmp_path / "theirs")
+    change = told.value.hint.split()[-1]
+    done = export_model(source, "timm", tmp_path / "theirs", changes=[change])
+    assert done.changes == ("norm_eps 1e-12 -> 1e-06",)
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(answer(tmp_path / "theirs", images), answer(source, images), rtol=0, atol=1e-3)
+
+
+def test_no_change_is_named_where_none_is_enough(tmp_path: Path) -> None:
+    source = write(tmp_path / "ours", VIT | {"norm_eps": 1e-12, "positions": "rope"})
+    with pytest.raises(UsageError, match="rope; norm_eps is 1e-12") as told:
+        export_model(source, "timm", tmp_path / "theirs")
+    assert told.value.hint == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("model.width=64", "blocks"),
+        ("model.name=deit", "model.name"),
+        ("model.nothing=1", "model.nothing"),
+        ("model.heads=7", "heads"),
+        ("optim.lr=1", "optim.lr"),
+    ],
+)
+def test_a_change_that_the_weights_do_not_allow_is_refused(tmp_path: Path, change: str, words: str) -> None:
+    source = write(tmp_path / "ours", VIT)
+    with pytest.raises(UsageError, match=words):
+        export_model(source, "timm", tmp_path / "theirs", changes=[change])
+    assert not (tmp_path / "theirs").exists()

@@ -46,6 +46,20 @@ def test_the_score_of_all_targets_is_their_mean() -> None:
     assert metric.finish(sums)["r2"] == pytest.approx(r2_score(targets.double(), predictions.double()))
 
 
+def test_errors_in_different_units_are_not_averaged() -> None:
+    predictions, targets = batch()
+    found = {}
+    for count in (1, 2):
+        metric = Deviation(Scale(mean=SCALE.mean[:count], std=SCALE.std[:count]))
+        sums = metric.start(CPU)
+        metric.add(sums, predictions[:, :count], targets[:, :count], torch.zeros(0))
+        found[count] = metric.finish(sums)
+    assert found[2].keys() == {"r2"}
+    off = 12 * (predictions - targets)[:, 0].double()
+    assert found[1]["rmse"] == pytest.approx(off.square().mean().sqrt().item())
+    assert found[1]["mae"] == pytest.approx(off.abs().mean().item())
+
+
 def test_where_all_true_values_are_the_same_only_no_error_at_all_scores() -> None:
     targets = torch.tensor([[2.0, 0.0, 0.3]]).expand(5, 3)
     predictions = targets.clone()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 from pydantic import Field
@@ -28,11 +28,18 @@ class Square(Section):
 Shape = Annotated[Round | Square, Field(discriminator="name")]
 
 
+class Span(Section):
+    either: ClassVar = (("near", "far"),)
+    near: int | None = None
+    far: int | None = None
+
+
 class Toy(Section):
     seed: int = 0
     shape: Shape
     shapes: tuple[Shape, ...] = ()
     extra: Shape | None = None
+    span: Span = Span()
 
 
 TEXT = """
@@ -98,6 +105,23 @@ def test_another_name_keeps_the_keys_that_fit_and_those_nobody_knows() -> None:
 @pytest.mark.parametrize("texts", [["shape.name=square", "shape.radius=9"], ["shape.radius=9", "shape.name=square"]])
 def test_another_name_keeps_what_the_command_line_wrote(texts: list[str]) -> None:
     assert change(*texts)["shape"]["radius"] == 9
+
+
+@pytest.mark.parametrize(
+    ("texts", "left"),
+    [
+        (["span.far=2"], {"far": 2}),
+        (["span.near=3"], {"near": 3}),
+        (["span.far=null"], {"near": 1, "far": None}),
+        (["span.near=null", "span.far=2"], {"near": None, "far": 2}),
+        (["span.far=2", "span.near=3"], {"far": 2, "near": 3}),
+        (["span.near=3", "span.far=2"], {"far": 2, "near": 3}),
+    ],
+)
+def test_of_keys_that_exclude_each_other_the_command_line_goes_before_the_file(
+    texts: list[str], left: dict[str, int | None]
+) -> None:
+    assert change(*texts, text=TEXT + "span: {near: 1}\n")["span"] == left
 
 
 @pytest.mark.parametrize("name", ["oval", "[1]", "3"])

@@ -71,7 +71,6 @@ def problems_of(recipe: str, *changes: str) -> list[str]:
         ("train.compile=off", "train.compile expected true or false, not 'off'; write false"),
         ("train.compile=1", "train.compile expected true or false, not 1"),
         ("train.epochs=null", "train give one of epochs and steps"),
-        ("train.steps=5", "train give one of epochs and steps, not both"),
         ("train={epochs: 3}", "train.batch_size missing; expected a whole number above 0"),
         ("data.workers=-1", "data.workers expected 'auto', or a whole number of 0 or more, not -1"),
         ("seed=99999999999999999999", "seed expected a whole number from 0 to 9,223,372,036,854,775,807, not 99999999999999999999"),

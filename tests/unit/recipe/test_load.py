@@ -51,6 +51,26 @@ def test_data_paths_count_from_the_recipe_and_then_from_here(tmp_path: Path, mon
     assert load_recipe(write(here, to_yaml(resolved))).recipe == resolved
 
 
+def test_the_length_from_the_command_line_takes_the_place_of_the_files(tmp_path: Path) -> None:
+    for name, change, other in (
+        ("digits", "train.steps=3", "train.epochs=2"),
+        ("smoke", "train.epochs=2", "train.steps=3"),
+    ):
+        recipe = load_recipe(name, [change]).recipe
+        assert str(recipe.train.length) == ("3 steps" if "steps" in change else "2 epochs")
+        assert load_recipe(write(tmp_path, to_yaml(recipe))).recipe == recipe
+        with pytest.raises(RecipeError, match="give one of epochs and steps, not both"):
+            load_recipe(name, [change, other])
+
+
+def test_a_separator_is_for_several_labels(tmp_path: Path) -> None:
+    table = 'data.train={name: table, file: t.csv, separator: "|"}'
+    with pytest.raises(RecipeError, match=r"data\.train\.separator +is for task: multilabel"):
+        load_recipe("smoke", [table])
+    recipe = load_recipe("smoke", [table, "task=multilabel", "loss={name: binary_cross_entropy}"]).recipe
+    assert load_recipe(write(tmp_path, to_yaml(recipe))).recipe == recipe
+
+
 def test_changing_the_optimiser_by_name_keeps_what_fits() -> None:
     optim = load_recipe("smoke", ["optim.betas=[0.8,0.9]"]).recipe.optim
     assert optim.betas == (0.8, 0.9)

@@ -41,8 +41,21 @@ def test_the_card_has_results_recipe_commands_and_files(folder: RunFolder, evalu
         "`<script>alert(1)</script>`",
     ):
         assert text in card
+    outside, inside = card.split("From inside this folder:")
+    assert "vit train pets" in outside
+    assert "vit train pets" not in inside, "its recipe and its --out are counted from elsewhere"
     assert "train.log" not in card
     assert "\n\n\n" not in card
+
+
+def test_each_target_is_scored_in_its_own_unit(folder: RunFolder) -> None:
+    rows = (
+        {"target": "euros", "mae": 100.0, "rmse": 120.5, "r2": 0.5},
+        {"target": "a|b", "mae": 0.1, "rmse": 0.25, "r2": 1.0},
+    )
+    card = write_card(read_record(folder), Evaluation({"r2": 0.75, "loss": 0.1, "images": 2}, None, None, 1.0, rows))
+    assert "| euros | R² 0.5000, RMSE 120.5, MAE 100 |" in card
+    assert "| a\\|b | R² 1.0000, RMSE 0.25, MAE 0.1 |" in card
 
 
 def test_without_an_evaluation_the_best_row_speaks(folder: RunFolder) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,9 +13,12 @@ from torch import Tensor
 from vit_cli.errors import TrainingError
 from vit_cli.evaluate.evaluate import Answers, Evaluation
 from vit_cli.metrics.classification import Classification
+from vit_cli.metrics.multilabel import Multilabel
+from vit_cli.metrics.regression import Regression
 from vit_cli.report import write
 from vit_cli.report.pictures import FRAME, GAP, TITLE
 from vit_cli.report.write import draw_answers, write_report, write_train_batch
+from vit_cli.section import Scale
 from vit_cli.train.folder import RunFolder
 
 ABC = Classification("abc")
@@ -35,7 +39,7 @@ def files(folder: RunFolder) -> set[str]:
 
 
 def test_everything_is_written(folder: RunFolder, evaluation: Evaluation, picture: Callable[[int], Tensor]) -> None:
-    write_train_batch(folder, torch.zeros(5, 3, 8, 8, dtype=torch.uint8), list("abcde"))
+    write_train_batch(folder, torch.zeros(5, 3, 8, 8, dtype=torch.uint8), torch.arange(5) % 3, ABC)
     assert write_report(folder, evaluation, picture) == folder.path / "report.html"
     assert files(folder) == MADE
     assert (folder.path / "report.html").read_text(encoding="utf-8").count("data:image/png") == 5
@@ -49,7 +53,7 @@ def test_a_run_that_crashed_before_its_first_step_has_a_report(tmp_path: Path) -
 
 def test_a_later_report_keeps_the_pictures(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    write_train_batch(folder, torch.zeros(5, 3, 8, 8, dtype=torch.uint8), list("abcde"))
+    write_train_batch(folder, torch.zeros(5, 3, 8, 8, dtype=torch.uint8), torch.arange(5) % 3, ABC)
     write_report(folder)
     assert (folder.path / "report.html").read_text(encoding="utf-8").count("data:image/png") == 1
 
@@ -83,8 +87,31 @@ def test_scores_alone_are_enough(folder: RunFolder, evaluation: Evaluation) -> N
 def test_captions_say_what_is_right_where_the_model_is_wrong(evaluation: Evaluation) -> None:
     answers = evaluation.answers
     assert isinstance(answers, Answers)
-    assert write.caption(answers, 0, ABC) == "✓ a 75%"
-    assert write.caption(answers, 7, ABC) == "✗ a 75%\nis b"
+    assert write.caption(answers, 0, ABC, 19) == "✓ a 75%"
+    assert write.caption(answers, 7, ABC, 19) == "✗ a 75%\nis b"
+
+
+def answer_of(labels: list[float], predicted: list[float]) -> Answers:
+    none = np.zeros((1, 0), dtype=np.float32)
+    return Answers(np.arange(1), np.array([labels]), np.array([predicted]), none, np.zeros(1, dtype=np.float32))
+
+
+def test_labels_fill_three_lines_and_the_rest_is_counted() -> None:
+    task = Multilabel(["red", "round", "furry", "loud", "friendly", "old"])
+    caption = write.caption(answer_of([1, 1, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0]), 0, task, 14)
+    assert caption.split("\n") == ["✗ red", "is red, round,", "furry, loud,", "friendly, old"]
+    caption = write.caption(answer_of([1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]), 0, task, 10)
+    assert caption.split("\n") == ["✓ red,", "round,", "furry, +3"]
+
+
+def test_of_several_numbers_the_two_that_are_farthest_off_by_their_spread_are_told() -> None:
+    task = Regression(["brightness", "width", "age"], Scale(mean=(0, 0, 0), std=(1000, 1, 10)))
+    caption = write.caption(answer_of([1200, 3, 20], [466.6, 2, 20]), 0, task, 19)
+    assert caption.split("\n") == ["width", "2, is 3", "brightness", "466.6, is 1200", "+1"]
+    caption = write.caption(answer_of([-0.09325, 3, 20], [-0.0671, 3, 20]), 0, task, 19)
+    assert "brightness\n-0.0671,\nis -0.09325" in caption
+    one = Regression(["age"], Scale(mean=(0,), std=(1,)))
+    assert write.caption(answer_of([20], [21.5]), 0, one, 19) == "21.5\nis 20"
 
 
 def test_a_place_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:

@@ -36,3 +36,10 @@ def test_the_command_is_kept_with_stars_for_what_is_secret(
 def test_nothing_of_the_environment_variables_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_TOKEN", "0123456789abcdef")
     assert "0123456789abcdef" not in json.dumps(describe_environment())
+
+
+def test_packages_that_only_some_runs_need_are_told_of_those_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "datasets", raising=False)
+    assert not {"datasets", "timm", "transformers"} & describe_environment()["packages"].keys()
+    monkeypatch.setitem(sys.modules, "datasets", sys)
+    assert "datasets" in describe_environment()["packages"]

@@ -135,6 +135,7 @@ def test_a_class_that_a_teacher_lacks_is_named(tmp_path: Path) -> None:
     error = refusal(write(tmp_path), student(classes=("ant", "dog", "cat", "eel")))
     assert "does not know the class 'dog' and 1 more" in error.problem
     assert "ant, bee, cat" in error.hint
+    assert f"vit finetune {tmp_path} --data DIR" in error.hint
 
 
 def test_a_teacher_for_another_task_is_refused(tmp_path: Path) -> None:
@@ -145,7 +146,8 @@ def test_a_missing_teacher_says_how_to_make_it_or_to_name_another(tmp_path: Path
     error = refusal(tmp_path / "smoke", student())
     assert f"there is no teacher {tmp_path / 'smoke'}" in error.problem
     assert f"vit train smoke --out {tmp_path / 'smoke'}" in error.hint
-    assert "distill.teacher=" in error.hint
+    assert "distill.teacher=PATH" in error.hint
+    assert "distill.teacher={name: torchvision, model: resnet18, weights: FILE}" in error.hint
     assert "vit train" not in refusal(tmp_path / "nothing-of-ours", student()).hint
     weights = TorchvisionTeacher(model="resnet18", weights=tmp_path / "gone.pth")
     assert "distill.teacher.weights=" in refusal(weights, student()).hint

@@ -33,6 +33,7 @@ def test_data_is_opened_once_and_keeps_the_order_of_equal_classes(
     assert (opened, notes, more_notes) == ([root, root], [], [])
     assert (again.classes, again.held) == (("bee", "ant"), splits.held)
     assert open_data(recipe, about | {"held": None})[1] == ["held out anew: nothing was before"]
+    assert open_data(recipe, about | {"held": None, "data": None})[1] == [], "foreign weights tell no data"
 
 
 def test_another_task_says_that_other_images_are_held_out() -> None:

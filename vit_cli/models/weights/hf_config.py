@@ -31,6 +31,7 @@ def preprocess(foreign: Foreign, default: Mapping[str, Any]) -> dict[str, Any]:
     told = foreign.preprocessor
     if not told:
         return dict(default)
+    check_rescaling(told)
     resized, cut = read_size(told.get("size")), read_size(told.get("crop_size"))
     is_cut = bool(told.get("do_center_crop", cut is not None)) and None not in (resized, cut)
     is_normal = told.get("do_normalize", True)
@@ -41,6 +42,13 @@ def preprocess(foreign: Foreign, default: Mapping[str, Any]) -> dict[str, Any]:
         "resize": "short" if is_cut else "squash",
         "interpolation": "bilinear" if told.get("resample", default_resample(told)) == BILINEAR else "bicubic",
     }
+
+
+def check_rescaling(told: Mapping[str, Any]) -> None:
+    """Raise CheckpointError unless pixels are brought to 0..1 before the mean is taken off, as ours are."""
+    factor = told.get("rescale_factor", 1 / 255) if told.get("do_rescale", True) else 1
+    if type(factor) not in (int, float) or not abs(255 * factor - 1) < 1e-3:
+        raise CheckpointError(f"preprocessor_config.json: pixels are multiplied by {factor!r:.40}, expected 1/255")
 
 
 def default_resample(told: Mapping[str, Any]) -> int:

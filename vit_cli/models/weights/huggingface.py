@@ -110,6 +110,9 @@ class HfVit(Naming[VitFields]):
         qkv_bias = any(name.endswith((".query.bias", ".q_proj.bias")) for name in tensors)
         return {"name": "vit", **section, "pool": "cls", "registers": int(has_distillation), "qkv_bias": qkv_bias}
 
+    def entitle(self, foreign: Foreign) -> str:
+        return "Hugging Face's DeiT" if foreign.config.get("model_type") == "deit" else self.title
+
     def classes(self, foreign: Foreign) -> int:
         return next(
             (len(take(foreign.tensors, f"{n}.weight", 2)) for n in HEADS if f"{n}.weight" in foreign.tensors), 0

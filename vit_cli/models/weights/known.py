@@ -62,11 +62,21 @@ def recognise(foreign: Foreign, forced: str | None = None) -> Naming[Any]:
             )
         return naming
     if found is None:
+        model = tell_model(foreign)
+        what = f"config.json names {model}, which vit does not have" if model else "no known family has these names"
         raise CheckpointError(
-            f"no known family has these names: {begin(foreign)}",
+            f"{what}: {begin(foreign)}",
             f"Known are {', '.join(naming.title for naming in NAMINGS)}.",
         )
     return found
+
+
+def tell_model(foreign: Foreign) -> str:
+    """Give the name of the model that a config tells: transformers' class or kind, or timm's architecture; else nothing."""
+    config = foreign.config
+    told = config.get("architectures")
+    names = [*(told if isinstance(told, list) else []), config.get("model_type"), config.get("architecture")]
+    return next((f"{name:.60}" for name in names if name and isinstance(name, str)), "")
 
 
 def begin(foreign: Foreign) -> str:

@@ -108,6 +108,10 @@ class Naming(ABC, Generic[S]):
     def preprocess(self, foreign: Foreign) -> dict[str, Any]:
         """Say how images are prepared: what the source's config tells, else the family's default."""
 
+    def entitle(self, foreign: Foreign) -> str:  # noqa: ARG002
+        """Give the words for these weights, where the family has several kinds."""
+        return self.title
+
     def stretching(self, foreign: Foreign) -> Stretch:  # noqa: ARG002
         """Give the family's own way to stretch positions, where it is not the same for all of it."""
         return self.stretch

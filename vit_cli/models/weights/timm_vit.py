@@ -24,6 +24,7 @@ from vit_cli.section import Section
 BLOCK = "blocks.{i}."
 TABLE = "pos_embed"
 TANH = ("gelu_tanh", "gelu_pytorch_tanh")
+EXACT = ("gelu", "gelu_erf")
 TANH_MODELS = (
     "vit_so400m_patch16_siglip_",
     "vit_giantopt_",
@@ -32,6 +33,17 @@ TANH_MODELS = (
     "vit_large_patch16_siglip_gap_512",
 )
 """How names of models begin that have tanh's GELU (timm 1.0, vision_transformer.py)."""
+HEADS = {"vit_base_patch16_gap_224": 16, "test_vit": 2, "test_vit2": 2}
+"""Models whose attention heads are others than their width tells."""
+HIDDEN = {
+    "_rpn_": "norms after the branches",
+    "_rope_": "rotary positions",
+    "_dinov3": "rotary positions",
+    "_lingbot": "rotary positions",
+}
+"""Parts of models' names, and what their tensors' names do not show: they are those of a plain ViT."""
+DINO_PATCH = 14
+POOLS = ("token", "avg", "map")
 
 
 class TimmVit(Naming[VitFields]):
@@ -55,9 +67,11 @@ class TimmVit(Naming[VitFields]):
         kernel = take(tensors, "patch_embed.proj.weight", 4)
         mlp = take(tensors, "blocks.0.mlp.fc2.weight", 2).shape[1]
         width, depth = kernel.shape[0], count(tensors, BLOCK + "norm1.weight")
+        gated = is_gated(tensors, mlp)
+        refuse_hidden(foreign, ("silu", "swish") if gated else TANH + EXACT)
         section = {
-            **dimensions(width, depth, mlp, count_heads(tensors, args, width)),
-            **({"mlp": mlp, "ffn": "swiglu"} if is_gated(tensors, mlp) else {}),
+            **dimensions(width, depth, mlp, count_heads(foreign, width)),
+            **({"mlp": mlp, "ffn": "swiglu"} if gated else {}),
             "patch": kernel.shape[2],
             "norm_eps": 1e-6,
             "gelu": "tanh" if has_tanh(foreign) else "exact",
@@ -127,9 +141,13 @@ class TimmVit(Naming[VitFields]):
         ]
 
     def preprocess(self, foreign: Foreign) -> dict[str, Any]:
-        tensors = foreign.tensors
-        has_imagenet = "dist_token" in tensors or first_gamma(tensors) is not None
-        return preprocess(foreign, imagenet(crop=0.9) if has_imagenet else half(crop=0.9))
+        """Take what timm's default_cfgs say of the models with such parts: DINOv2, DeiT III, DeiT; the others are Google's."""
+        has_gamma = first_gamma(foreign.tensors) is not None
+        if has_gamma and self.pixels(foreign) == DINO_PATCH:
+            return preprocess(foreign, imagenet(crop=1.0))
+        return preprocess(
+            foreign, imagenet(crop=0.9) if has_gamma or "dist_token" in foreign.tensors else half(crop=0.9)
+        )
 
     def arrange(self, tensors: Mapping[str, Tensor], section: VitFields) -> dict[str, Tensor]:
         """Add to registers the positions that they may have: no position of their own says the same."""
@@ -173,10 +191,32 @@ def is_square(number: int) -> bool:
     return number > 0 and round(number**0.5) ** 2 == number
 
 
-def count_heads(tensors: Mapping[str, Tensor], args: Mapping[str, Any], width: int) -> int | None:
+def refuse_hidden(foreign: Foreign, activations: tuple[str, ...]) -> None:
+    """Raise CheckpointError for what ours is not, though its tensors have the names and shapes of ours."""
+    args, name = arguments(foreign.config), architecture(foreign.config)
+    act, pool = args.get("act_layer"), args.get("global_pool")
+    reasons = [
+        *(f"architecture {name:.60} has {what}" for part, what in HIDDEN.items() if part in name),
+        *([f"act_layer is {act!r:.40}"] if act and act not in activations else []),
+        *([f"global_pool is {pool!r:.40}"] if pool and pool not in POOLS else []),
+        *(f"{key} is set" for key in ("block_fn", "pool_include_prefix") if args.get(key)),
+    ]
+    if reasons:
+        raise CheckpointError(f"config.json: {'; '.join(reasons)}; no model that vit reads from timm is like that")
+    if "norm_pre.weight" in foreign.tensors:
+        raise CheckpointError(
+            "the weights have norm_pre, CLIP's LayerNorm before the blocks; no model of vit's has one"
+        )
+    if TABLE not in foreign.tensors and "blocks.0.gamma_1" in foreign.tensors:
+        raise CheckpointError(f"the weights lack {TABLE}, and blocks.0.gamma_1 is of models with rotary positions")
+
+
+def count_heads(foreign: Foreign, width: int) -> int | None:
     """Count attention heads by the norm of one, or as the config tells; None if nothing does."""
-    norm = tensors.get("blocks.0.attn.q_norm.weight")
-    return read_count(args, "num_heads") if norm is None else width // max(1, norm.numel())
+    norm = foreign.tensors.get("blocks.0.attn.q_norm.weight")
+    if norm is not None:
+        return width // max(1, norm.numel())
+    return read_count(arguments(foreign.config), "num_heads") or HEADS.get(architecture(foreign.config))
 
 
 def first_gamma(tensors: Mapping[str, Tensor]) -> float | None:
@@ -203,7 +243,7 @@ def pooling(tensors: Mapping[str, Tensor], args: Mapping[str, Any]) -> dict[str,
                 "attn_pool beside a class token or registers: it looks at patches only there, here at all"
             )
         return {"pool": "map"}
-    told = args.get("global_pool")
+    told = args.get("global_pool") or None
     if told == "token" or (told is None and "fc_norm.weight" not in tensors and "cls_token" in tensors):
         return {"pool": "cls"}
     has_cls = {"cls_token": True} if "cls_token" in tensors else {}

@@ -147,3 +147,16 @@ def test_a_strange_config_is_refused_by_its_key(tmp_path: Path, config: dict[str
 )
 def test_preprocessing_comes_from_its_own_config(told: dict[str, Any], expected: dict[str, Any]) -> None:
     assert preprocess(Foreign({}, {}, told), DEFAULT) == DEFAULT | expected
+
+
+@pytest.mark.parametrize("told", [{"do_rescale": False}, {"rescale_factor": 1 / 127.5}, {"rescale_factor": "x"}])
+def test_pixels_in_another_range_are_refused(told: dict[str, Any]) -> None:
+    assert preprocess(Foreign({}, {}, {"rescale_factor": 0.00392156862745098}), DEFAULT)["mean"] == DEFAULT["mean"]
+    with pytest.raises(CheckpointError, match="pixels are multiplied by"):
+        preprocess(Foreign({}, {}, told), DEFAULT)
+
+
+@pytest.mark.parametrize("kind", ["ViT", "DeiT"])
+def test_weights_are_called_as_their_config_does(tmp_path: Path, kind: str) -> None:
+    make(kind, **HF_MLP).save_pretrained(tmp_path)
+    assert open_weights(tmp_path).about["imported"]["title"] == f"Hugging Face's {kind}"

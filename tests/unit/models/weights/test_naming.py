@@ -9,12 +9,31 @@ import pytest
 import torch
 from torch import Tensor
 
+from vit_cli.cli.import_weights import FAMILIES
 from vit_cli.errors import CheckpointError, UsageError
 from vit_cli.models.vit import Vit
 from vit_cli.models.weights.convert import FUSE, FUSE_TWO, PATCHES, SAME, TRANSPOSE, Conversion, one_way, split
 from vit_cli.models.weights.known import NAMINGS, find_naming, recognise
 from vit_cli.models.weights.naming import Foreign, Naming, Rule, layer, rule, to_ours, to_theirs, translate
 from vit_cli.models.weights.torchvision_vit import TorchvisionVit
+
+
+def test_the_help_of_as_lists_every_naming() -> None:
+    assert tuple(naming.name for naming in NAMINGS) == FAMILIES
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"architectures": ["CLIPModel"], "model_type": "clip"}, "CLIPModel"),
+        ({"model_type": "swin"}, "swin"),
+        ({"architecture": "swin_tiny_patch4_window7_224"}, "swin_tiny_patch4_window7_224"),
+    ],
+)
+def test_a_model_that_only_a_config_names_is_refused_by_that_name(config: dict[str, Any], name: str) -> None:
+    with pytest.raises(CheckpointError, match=f"config.json names {name}, which vit does not have") as told:
+        recognise(Foreign({"layers.0.x": torch.ones(1)}, config))
+    assert "timm's ViT" in told.value.hint
 
 
 def run(tensors: Mapping[str, Tensor], *rules: Rule) -> Mapping[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -162,13 +163,51 @@ def test_a_tensor_without_dimensions_is_refused_by_name(tmp_path: Path, name: st
         open_weights(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("vit_base_patch16_224.augreg_in21k", {}),
+        ("deit3_base_patch16_224.fb_in1k", {"init_values": 1e-4, "no_embed_class": True}),
+        ("vit_base_patch14_dinov2.lvd142m", {"init_values": 1e-5, "patch_size": 14, "img_size": 28}),
+        (
+            "vit_base_patch14_reg4_dinov2.lvd142m",
+            {"init_values": 1e-5, "patch_size": 14, "img_size": 28, "reg_tokens": 4, "no_embed_class": True},
+        ),
+    ],
+)
+def test_without_a_config_images_are_as_timms_own_configs_say(
+    name: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    theirs = timm.get_pretrained_cfg(name)
+    ours = open_weights(write(tmp_path / "vit", **settings)).about["preprocess"]
+    assert (ours["mean"], ours["std"]) == (list(theirs.mean), list(theirs.std))
+    assert ours["interpolation"] == theirs.interpolation
+    assert math.floor(224 / theirs.crop_pct) == round(224 / ours["crop"])
+
+
+def test_weights_that_fit_two_families_say_so_and_how_to_choose(tmp_path: Path) -> None:
+    content = {"model": load_file(write(tmp_path / "vit")), "epoch": 3}
+    torch.save(content, tmp_path / "vit.pth")
+    guessed, told = (open_weights(tmp_path / "vit.pth", family).about for family in (None, "timm"))
+    assert guessed["imported"]["title"] == "facebookresearch's DeiT"
+    assert "guessed  the names fit timm's ViT too: vit import --as timm" in guessed["imported"]["changes"]
+    assert (told["imported"]["family"], told["preprocess"]["mean"]) == ("timm", [0.5, 0.5, 0.5])
+    assert not any(line.startswith("guessed") for line in told["imported"]["changes"])
+
+
+def test_weights_of_one_family_alone_are_no_guess(tmp_path: Path) -> None:
+    for path in (write(tmp_path / "bare"), write(tmp_path / "folder", {})):
+        changes = open_weights(path).about["imported"]["changes"]
+        assert [line for line in changes if line.startswith("guessed")] == []
+
+
 def test_map_pooling_that_leaves_a_class_token_out_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="attn_pool"):
         open_weights(write(tmp_path / "folder", {}, global_pool="map"))
 
 
 def test_a_layer_that_no_model_of_ours_has_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"norm_pre\.weight: unexpected"):
+    with pytest.raises(CheckpointError, match="norm_pre, CLIP's LayerNorm before the blocks"):
         open_weights(write(tmp_path / "folder", {}, pre_norm=True))
 
 
@@ -183,3 +222,34 @@ def test_names_tell_which_models_have_the_gelu_of_tanh() -> None:
 @pytest.mark.parametrize("crop_pct", [0.875, 0.9, 0.95, 0.965, 1.0])
 def test_the_share_gives_the_side_that_timm_resizes_to(side: int, crop_pct: float) -> None:
     assert round(side / exact_crop(side, crop_pct)) == int(side / crop_pct)
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"architecture": "vit_base_patch16_rpn_224"}, "norms after the branches"),
+        ({"architecture": "vit_base_patch16_rope_ape_224"}, "rotary positions"),
+        ({"model_args": {"act_layer": "relu"}}, "act_layer is 'relu'"),
+        ({"model_args": {"act_layer": ["gelu"]}}, "act_layer"),
+        ({"model_args": {"global_pool": "avgmax"}}, "global_pool is 'avgmax'"),
+        ({"model_args": {"global_pool": "avg", "pool_include_prefix": True}}, "pool_include_prefix"),
+        ({"model_args": {"block_fn": "ResPostBlock"}}, "block_fn"),
+    ],
+    ids=str,
+)
+def test_what_tensors_do_not_show_is_refused_by_the_config(tmp_path: Path, config: dict[str, Any], named: str) -> None:
+    with pytest.raises(CheckpointError, match=named):
+        open_weights(write(tmp_path / "folder", config))
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch16_dinov3", "vit_small_patch16_rope_224"])
+def test_rotary_positions_are_not_taken_for_none(name: str, tmp_path: Path) -> None:
+    model = timm.create_model(name, depth=1)
+    save_file(model.state_dict(), tmp_path / "bare.safetensors")
+    with pytest.raises(CheckpointError, match=r"lack pos_embed.*rotary"):
+        open_weights(tmp_path / "bare.safetensors")
+
+
+def test_a_pool_that_timm_leaves_open_is_told_by_the_tensors(tmp_path: Path) -> None:
+    saved = open_weights(write(tmp_path / "folder", {"global_pool": "", "model_args": {"num_heads": 4}}))
+    assert saved.about["model"]["pool"] == "cls"
