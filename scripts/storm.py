@@ -400,6 +400,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="keeps the folders there; else in a new temporary folder")
     parser.add_argument("--only", type=int, nargs="+", help="repeat these runs alone")
     args = parser.parse_args()
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="vit_storm_", dir=args.out))
     # A job in the background of a shell ignores Ctrl-C, and so would the runs; and a storm that is ended ends them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
