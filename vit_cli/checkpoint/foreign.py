@@ -80,7 +80,7 @@ def is_checkpoint(path: Path) -> bool:
                 return False
             with archive.open(pickled) as file:
                 return FORMAT.encode() in file.read(200)
-    except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile):
         return True
 
 

@@ -200,16 +200,6 @@ class CCT(Classifier):
         tokens: Tensor = self.norm(x)
         return tokens
 
-    def layer_of(self, name: str) -> int:
-        """Tokenizer, class token and positions are layer 0, block i is layer i + 1; norm, pooling and head are the last."""
-        if name.startswith("blocks."):
-            return int(name.split(".")[1]) + 1
-        return 0 if name.startswith(("embedding.", "positions.", "cls")) else self.layers
-
-    def decays(self, name: str, parameter: Tensor) -> bool:
-        """Kernels decay; biases, norms, positions and class token do not (the authors let positions decay)."""
-        return name.endswith(".weight") and parameter.ndim >= 2
-
     def flops(self) -> int:
         """Count a forward pass of one image: convolutions and matrix products only, a multiply-add as two."""
         n, d = self.tokens, self.size.width

@@ -21,13 +21,21 @@ class Classifier(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Images (b, channels, rows, columns) -> one pooled token each (b, d), what the head sees."""
 
-    @abstractmethod
     def layer_of(self, name: str) -> int:
-        """Tell the layer of the parameter `name`, from 0 (embedding) to `layers` (head)."""
+        """Tell the layer of the parameter `name`, from 0 to `layers`.
 
-    @abstractmethod
+        Block i is layer i + 1; norm, pool and head are the last; what makes tokens and positions is layer 0.
+        """
+        if name.startswith("blocks."):
+            return int(name.split(".")[1]) + 1
+        return self.layers if name.startswith(("norm.", "pool.", "head")) else 0
+
     def decays(self, name: str, parameter: Tensor) -> bool:
-        """Tell whether weight decay applies to the parameter: to kernels only (big_vision's rule)."""
+        """Tell whether weight decay applies to the parameter: to kernels only.
+
+        Biases, norms, positions, tokens and scales do not decay (big_vision, optax.py; CCT's authors let positions decay).
+        """
+        return name.endswith(".weight") and parameter.ndim >= 2
 
     @abstractmethod
     def flops(self) -> int:

@@ -128,10 +128,6 @@ class ConvNeXt(Classifier):
             return self.layers
         return int(number) // 2 + 1 if number != "0" else 0
 
-    def decays(self, name: str, parameter: Tensor) -> bool:
-        """Kernels decay; biases, norms and what scales a block do not."""
-        return name.endswith(".weight") and parameter.ndim >= 2
-
     def flops(self) -> int:
         """Count a forward pass of one image: convolutions and dense layers only, a multiply-add as two."""
         return self.operations

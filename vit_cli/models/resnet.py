@@ -140,10 +140,6 @@ class ResNet(Classifier):
             return self.stages.index(part) + 1
         return self.layers if part == "fc" else 0
 
-    def decays(self, name: str, parameter: Tensor) -> bool:
-        """Kernels decay; biases and norms do not."""
-        return name.endswith(".weight") and parameter.ndim >= 2
-
     def flops(self) -> int:
         """Count a forward pass of one image: convolutions and dense layers only, a multiply-add as two."""
         return self.operations

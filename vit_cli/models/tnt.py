@@ -250,16 +250,6 @@ class TNT(Classifier):
         if tuple(images.shape[-2:]) != expected:
             raise ValueError(f"images of {Grid(*images.shape[-2:])} for a model of {expected} pixels.")
 
-    def layer_of(self, name: str) -> int:
-        """What makes words, patches and positions is layer 0, block i is layer i + 1, norm and head are the last."""
-        if name.startswith("blocks."):
-            return int(name.split(".")[1]) + 1
-        return self.layers if name.startswith(("norm.", "head.")) else 0
-
-    def decays(self, name: str, parameter: Tensor) -> bool:
-        """Kernels decay; biases, norms, positions and class token do not (as the authors' code)."""
-        return name.endswith(".weight") and parameter.ndim >= 2
-
     def flops(self) -> int:
         """Count a forward pass of one image: convolution and matrix products only, a multiply-add as two."""
         n, m, depth = self.tokens - 1, self.words.rows * self.words.columns, len(self.blocks)

@@ -130,19 +130,8 @@ class ViT(Classifier):
             raise ValueError(f"images of {Grid(*images.shape[-2:])} for a model of {Grid(*expected)} pixels.")
 
     def layer_of(self, name: str) -> int:
-        """Embedding, prefix tokens and positions are layer 0, block i is layer i + 1, norm, pool and head are the last.
-
-        Positions before block i belong to the layer before it.
-        """
-        if name.startswith("blocks."):
-            return int(name.split(".")[1]) + 1
-        if name.startswith("positions.tables."):
-            return int(name.split(".")[2])
-        return self.layers if name.startswith(("norm.", "pool.", "head")) else 0
-
-    def decays(self, name: str, parameter: Tensor) -> bool:
-        """Kernels decay; biases, norms, positions, tokens before the patches, scales and probe do not (big_vision, optax.py)."""
-        return name.endswith(".weight") and parameter.ndim >= 2
+        """Tell the layer of the parameter `name`; positions before block i belong to the layer before it."""
+        return int(name.split(".")[2]) if name.startswith("positions.tables.") else super().layer_of(name)
 
     def flops(self) -> int:
         """Count a forward pass of one image: matrix products only, a multiply-add as two."""
