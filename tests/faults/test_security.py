@@ -118,7 +118,8 @@ def test_refusal_02_a_second_try_and_the_advice_of_torch(
         assert "allowlist" not in result.err
     assert not (tmp_path / "executed").exists()
     sources = "\n".join(path.read_text() for path in (ROOT / "vit_cli").rglob("*.py"))
-    assert re.findall(r"torch\.load\([^)]*\)", sources) == ['torch.load(path, map_location="cpu", weights_only=True)']
+    loads = re.findall(r"torch\.load\([^)]*\)", sources)
+    assert set(loads) == {'torch.load(path, map_location="cpu", weights_only=True)'}
     assert not re.search(r"add_safe_globals|weights_only=False|pickle\.load|np\.load\(", sources)
 
 
@@ -154,7 +155,7 @@ def test_refusal_05_is_that_of_yaml_that_a_recipe_has_no_use_for(tmp_path: Path)
         ("a: !!int 1\n", "tag"),
         ("a: " + "[" * 21 + "]" * 21, "nested more than 20 deep"),
         ("# " + "x" * 1_000_001, "larger than 1 MB"),
-        ("model: {wdith: 3}\n", "did you mean 'width'"),
+        ("model: {name: vit, wdith: 3}\n", "did you mean 'width'"),
     ):
         (tmp_path / "a.yaml").write_text(text)
         with pytest.raises(RecipeError, match=words):

@@ -59,7 +59,10 @@ def open_foreign(path: Path, family: str | None, changes: Sequence[str], own_str
     """Open weights of another library; the rest is as in `open_weights`."""
     found = read_foreign(path)
     foreign = Foreign(*found)
-    naming = recognise(foreign, family)
+    try:
+        naming = recognise(foreign, family)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error.problem}", error.hint) from error
     with reading(naming):
         told = naming.section(foreign)
         preprocess = naming.preprocess(foreign)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from vit_cli.section import TaskName
+if TYPE_CHECKING:  # the command line reads this file for its help, which is there before pydantic would be
+    from vit_cli.section import TaskName
 
 
 class Score(NamedTuple):
