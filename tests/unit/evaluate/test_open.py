@@ -196,7 +196,8 @@ def test_a_config_of_any_content_is_read_or_refused(tmp_path: Path, key: str, va
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({key: value}))
     with suppress(VitError):
-        open_weights(tmp_path)
+        opened = open_weights(tmp_path)
+        assert opened.about["res"] == [16, 16]  # by the table of positions, whatever the config says
 
 
 @pytest.mark.parametrize(
