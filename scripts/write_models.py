@@ -1,6 +1,6 @@
 """Write the tables of docs/models.md: every published model that a recipe can name, and how far we are from their peers.
 
-    python scripts/write_models.py                      the table of models, in seconds
+    python scripts/write_models.py                      the table of models, and that of attention on large images
     python scripts/write_models.py --parity FILE        also the other one, from `scripts/parity.py --all --json`
 
 The text around the tables is written by hand.
@@ -21,6 +21,7 @@ from vit_cli.models import Model
 from vit_cli.recipe.plain import read_section
 
 PAGE = Path(__file__).parents[1] / "docs/models.md"
+WINDOWS = PAGE.parents[1] / "benchmarks/windows_cpu_2cores.json"
 EVERYWHERE = "Google, timm, Hugging Face, torchvision", "timm, Hugging Face"
 
 
@@ -123,6 +124,26 @@ def list_parity(path: Path) -> list[str]:
     return lines
 
 
+def list_windows(path: Path) -> list[str]:
+    """Give the lines of the table of attention on large images, from `scripts/bench_windows.py --json`."""
+    lines = [
+        "| attention | resolution | GFLOPs | seconds | growth | one block, seconds | growth |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    blocks = {(row["kind"], row["res"]): row for row in rows if row["part"] == "block"}
+    for row in (row for row in rows if row["part"] == "model"):
+        block = blocks[row["kind"], row["res"]]
+        times = [f"{part['seconds']:.3f} | {grown(part)}" for part in (row, block)]
+        lines.append(f"| {row['kind']} | {row['res']} | {row['gflops']:.3g} | {times[0]} | {times[1]} |")
+    return lines
+
+
+def grown(row: dict[str, Any]) -> str:
+    """Write the power of the area that the time grew with since the resolution before."""
+    return f"{row['growth']['seconds']:.2f}" if row["growth"] else "-"
+
+
 def replace(text: str, name: str, lines: list[str]) -> str:
     """Put lines between the two comments that name a table."""
     begin, end = f"<!-- the table of {name}: scripts/write_models.py -->", f"<!-- the end of the table of {name} -->"
@@ -138,6 +159,7 @@ def main() -> None:
     parser.add_argument("--parity", type=Path, help="what `scripts/parity.py --all --json` printed")
     chosen = parser.parse_args()
     text = replace(PAGE.read_text(encoding="utf-8"), "models", list_models())
+    text = replace(text, "windows", list_windows(WINDOWS))
     if chosen.parity:
         text = replace(text, "parity", list_parity(chosen.parity))
     PAGE.write_text(text, encoding="utf-8")
