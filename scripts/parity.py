@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,9 +25,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import timm
 import torch
+import torch.nn.functional as F
 import torchvision
 import transformers
 from safetensors.torch import load_file, save_file
+from scipy.ndimage import zoom
 from timm.models import deit, tnt, vision_transformer
 from timm.models._hub import save_for_hf
 from torch import Tensor, nn
@@ -111,6 +114,38 @@ def bare_timm_peer(
     inner = folder / "timm"
     peer = timm_peer(inner, *args, **settings)
     return Peer(write(load_file(inner / "model.safetensors"), folder), peer.answer)
+
+
+def stretched_by(
+    resize: Callable[[Tensor, int], Tensor],
+) -> Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]:
+    """Give a loader that stretches the positions as a family's own code does: `resize` takes (1, d, rows, columns)."""
+
+    def load(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+        table, side = tensors["pos_embed"], model.patch_embed.grid_size[0]
+        rows = math.isqrt(table.shape[1])  # one or two tokens before the patches change nothing about it
+        prefix, grid = table[:, : -(rows**2)], table[:, -(rows**2) :].unflatten(1, (rows, rows)).permute(0, 3, 1, 2)
+        moved = resize(grid, side).permute(0, 2, 3, 1).flatten(1, 2)
+        return {**tensors, "pos_embed": torch.cat([prefix, moved], dim=1)}
+
+    return load
+
+
+def as_vit_jax(grid: Tensor, side: int) -> Tensor:
+    """vit_jax (checkpoint.py): scipy's zoom, of the first order."""
+    factor = side / grid.shape[-1]
+    return torch.from_numpy(zoom(grid.numpy(), (1, 1, factor, factor), order=1))
+
+
+def as_deit(grid: Tensor, side: int) -> Tensor:
+    """facebookresearch's DeiT (main.py): torch's bicubic."""
+    return F.interpolate(grid, (side, side), mode="bicubic", align_corners=False)
+
+
+def as_dino(grid: Tensor, side: int) -> Tensor:
+    """facebookresearch's DINO (vision_transformer.py): bicubic by a factor that is 0.1 patches too large."""
+    factor = (side + 0.1) / grid.shape[-1]
+    return F.interpolate(grid, scale_factor=(factor, factor), mode="bicubic")
 
 
 def write_plain(tensors: Mapping[str, Tensor], folder: Path) -> Path:
@@ -255,6 +290,9 @@ def hf_case(
     return Case(family, size, partial(hf_peer, kind=kind, res=res[0], **settings), res, large)
 
 
+JAX, META, OFFSET = map(stretched_by, (as_vit_jax, as_deit, as_dino))
+
+
 def list_small() -> list[Case]:
     """List a case for every kind of network and every form, in small dimensions."""
     b, d2 = "vit_base_patch16_224", "vit_giant_patch14_dinov2"
@@ -285,12 +323,12 @@ def list_small() -> list[Case]:
         hf_case("Hugging Face DINOv2", "registers", "Dinov2WithRegisters", mlp_ratio=2, **HF_SMALL),
         Case("Hugging Face DINOv3", "MLP, registers", partial(dinov3_peer, res=64, num_register_tokens=4, **HF_MLP), (64, 96)),
         Case("Hugging Face DINOv3", "SwiGLU", partial(dinov3_peer, res=64, **HF_MLP | GATED), (64, 96)),
-        other_case("Google ViT (npz)", "vit_jax", b, partial(write_npz, heads=2), res=(64,), act_layer="gelu_tanh", **SMALL),
-        other_case("facebookresearch DeiT", "plain", b, write_facebook, res=(64,), **SMALL),
-        other_case("facebookresearch DeiT", "distilled", "deit_base_distilled_patch16_224", write_facebook, res=(64,), **SMALL),
-        other_case("facebookresearch DeiT III", "LayerScale", "deit3_base_patch16_224", write_facebook, res=(64,), **SMALL),
-        other_case("facebookresearch DINO", "no head", b, write_dino, res=(64,), **SMALL | {"num_classes": 0}),
-        other_case("facebookresearch DINOv2", "no head", b, write_dino, res=(64,), **SMALL | dino),
+        other_case("Google ViT (npz)", "vit_jax", b, partial(write_npz, heads=2), loader=JAX, act_layer="gelu_tanh", **SMALL),
+        other_case("facebookresearch DeiT", "plain", b, write_facebook, loader=META, **SMALL),
+        other_case("facebookresearch DeiT", "distilled", "deit_base_distilled_patch16_224", write_facebook, loader=META, **SMALL),
+        other_case("facebookresearch DeiT III", "LayerScale", "deit3_base_patch16_224", write_facebook, loader=META, **SMALL),
+        other_case("facebookresearch DINO", "no head", b, write_dino, loader=OFFSET, **SMALL | {"num_classes": 0}),
+        other_case("facebookresearch DINOv2", "no head", b, write_dino, loader=OFFSET, **SMALL | dino),
         other_case("facebookresearch DINOv2", "registers", b, write_dino, **SMALL | REGISTERED | dino),
         Case("torchvision ViT", "B/32", partial(torchvision_peer, name="vit_b_32", res=64), (64, 96)),
         Case("torchvision ResNet", "18", partial(torchvision_peer, name="resnet18"), (64, 96)),
