@@ -12,21 +12,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 
-BATCH, CLASSES, WARM_UP, FLOOR = 32, 10, 3, 1.0
-PHOTOS = Path(__file__).parents[2] / "shared/data/photos"
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from scripts.bench_arms import Figures, Row, alternate, finish, make_row, run_arm
+from scripts.bench_loops import CPU, Stopwatch, peer_precision, train_ours, train_peer, wire_ours
+from scripts.bench_photos import CLASSES, PHOTOS, find_photos, write_split
+
+BATCH, WARM_UP, FLOOR = 32, 3, 1.0
 
 RECIPE = """\
 model: {{name: vit, size: tiny, patch: 16, res: 224, gelu: exact}}
@@ -47,178 +47,73 @@ track: {{log_every: 10 steps}}
 """
 
 
-def measure_ours(root: Path, precision: str, steps: int) -> dict[str, float]:
+def measure_ours(root: Path, precision: str, steps: int) -> Figures:
     """Run the shipped loop as `wire` builds it."""
-    from vit_cli.dist.world import World
-    from vit_cli.recipe.load import load_recipe
-    from vit_cli.train.folder import RunFolder, make_folder
-    from vit_cli.train.loop import run_loop
-    from vit_cli.train.progress import Silence, Tick
-    from vit_cli.train.state import TrainState
     from vit_cli.train.stop import StopFlag
-    from vit_cli.train.wire import wire
 
-    class Stopwatch(Silence):
-        """Notes when each step ended."""
-
-        def __init__(self) -> None:
-            self.ends: list[float] = []
-
-        def tick(self, tick: Tick) -> None:
-            self.ends.append(time.perf_counter())
-
-    recipe = root / f"{precision}.yaml"
-    recipe.write_text(RECIPE.format(root=root, precision=precision, steps=WARM_UP + steps))
-    folder = RunFolder(Path(tempfile.mkdtemp(dir=root)))
-    make_folder(folder)
     watch = Stopwatch()
-    run = wire(load_recipe(recipe).recipe, folder, World(0, 1, torch.device("cpu")), watch)
-    evaluation = run.evaluate()  # the loop's own evaluation, later, finds the images decoded
-    run_loop(run, TrainState(), StopFlag())
-    trained = BATCH * steps / (watch.ends[-1] - watch.ends[WARM_UP - 1])
+    run = wire_ours(RECIPE.format(root=root, precision=precision, steps=WARM_UP + steps), root, watch)
+    evaluation = run.evaluate(StopFlag())  # the loop's own evaluation, later, finds the images decoded
+    trained = train_ours(run, watch, WARM_UP)
     return {"train": trained, "evaluate": evaluation.scores["images"] / evaluation.seconds}
 
 
-def measure_peer(root: Path, precision: str, steps: int) -> dict[str, float]:
+def measure_peer(root: Path, precision: str, steps: int) -> Figures:
     """Run timm's data, model, mixing and optimiser, with what train.py and validate.py do per step."""
     from timm import create_model
-    from timm.data import Mixup, create_dataset, create_loader
-    from timm.loss import SoftTargetCrossEntropy
-    from timm.optim import create_optimizer_v2
-    from timm.utils import AverageMeter, accuracy, dispatch_clip_grad
+    from timm.data import create_dataset, create_loader
+    from timm.utils import AverageMeter, accuracy
 
-    device = torch.device("cpu")
-    amp = (lambda: torch.autocast("cpu", dtype=torch.bfloat16)) if precision == "bf16" else nullcontext
     common = {
         "input_size": (3, 224, 224),
         "batch_size": BATCH,
         "interpolation": "bicubic",
         "mean": (0.5,) * 3,
         "std": (0.5,) * 3,
-        "device": device,
+        "device": CPU,
         "use_prefetcher": True,
         "persistent_workers": False,
+        "num_workers": 1,
     }
     train_set = create_dataset("", root=str(root), split="train", is_training=True)
     loader = create_loader(
-        train_set, is_training=True, scale=(0.08, 1.0), hflip=0.5, color_jitter=0.0, auto_augment=None, re_prob=0.0,
-        train_crop_mode="rrc", num_workers=1, **common,
+        train_set, is_training=True, scale=(0.08, 1.0), hflip=0.5, color_jitter=None, auto_augment=None, re_prob=0.0,
+        train_crop_mode="rrc", **common,
     )  # fmt: skip
     model = create_model("vit_tiny_patch16_224", num_classes=CLASSES)
-    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=0.05)
-    mixup = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=CLASSES)
-    loss_fn, losses, ends = SoftTargetCrossEntropy(), AverageMeter(), []
-
-    def endless() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        while True:
-            yield from loader
-
-    model.train()
-    for images, targets in endless():
-        images, targets = mixup(images, targets)
-        with amp():
-            loss = loss_fn(model(images), targets)
-        losses.update(loss.item(), images.size(0))
-        loss.backward()
-        dispatch_clip_grad(model.parameters(), value=1.0, mode="norm")
-        optimizer.step()
-        optimizer.zero_grad()
-        ends.append(time.perf_counter())
-        if len(ends) == WARM_UP + steps:
-            break
+    trained = train_peer(model, loader, precision, CLASSES, steps, WARM_UP)
 
     val_set = create_dataset("", root=str(root), split="val", is_training=False)
+    amp = peer_precision(precision)
     model.eval()
-    begin, images_seen, top1 = time.perf_counter(), 0, AverageMeter()
+    begin, images_seen, losses, top1 = time.perf_counter(), 0, AverageMeter(), AverageMeter()
     with torch.inference_mode():
-        for images, targets in create_loader(val_set, is_training=False, crop_pct=0.875, num_workers=1, **common):
+        for images, targets in create_loader(val_set, is_training=False, crop_pct=0.875, **common):
             with amp():
                 logits = model(images)
                 losses.update(torch.nn.functional.cross_entropy(logits, targets).item(), len(images))
             top1.update(accuracy(logits, targets, topk=(1, 5))[0].item(), len(images))
             images_seen += len(images)
-    return {
-        "train": BATCH * steps / (ends[-1] - ends[WARM_UP - 1]),
-        "evaluate": images_seen / (time.perf_counter() - begin),
-    }
+    return {"train": trained, "evaluate": images_seen / (time.perf_counter() - begin)}
 
 
-ARMS: dict[str, Callable[[Path, str, int], dict[str, float]]] = {"ours": measure_ours, "peer": measure_peer}
+ARMS: dict[str, Callable[[Path, str, int], Figures]] = {"ours": measure_ours, "peer": measure_peer}
 
 
-def gather_photos(photos: Path, root: Path) -> str:
-    """Make class folders with half of the photos to train on and half to evaluate; write photos where there are none."""
-    files = sorted(photos.glob("*.JPEG"))
-    kind = f"{len(files)} ImageNet photos" if files else "200 made-up photos of 500x375"
-    if not files:
-        files = [write_photo(root / f"made{number:03d}.jpg", number) for number in range(200)]
-    for number, file in enumerate(files):
-        folder = root / ("train" if number % 2 else "val") / f"class{number // 2 % CLASSES}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number:03d}.jpg").write_bytes(file.read_bytes())
-    return kind
-
-
-def write_photo(path: Path, seed: int) -> Path:
-    """Write a photo-like JPEG: smooth colours with some noise."""
-    from PIL import Image
-
-    random = np.random.default_rng(seed)
-    small = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(
-        (500, 375), Image.Resampling.BICUBIC
-    )
-    noisy = np.asarray(small, dtype=np.int16) + random.integers(-12, 13, (375, 500, 3))
-    Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(path, quality=90)
-    return path
-
-
-def run_arm(arm: str, root: Path, precision: str, steps: int) -> dict[str, float]:
-    """Measure one arm in a process of its own."""
-    words = [
-        sys.executable,
-        __file__,
-        "--arm",
-        arm,
-        "--root",
-        str(root),
-        "--precision",
-        precision,
-        "--steps",
-        str(steps),
-    ]
-    environment = os.environ | {
-        "GOMP_SPINCOUNT": "1000"
-    }  # what `vit` sets for itself (cli/main.py), for both arms alike
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=root, env=environment)
-    if done.returncode:
-        sys.exit(f"the arm {arm} failed:\n{done.stderr}")
-    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return measured
-
-
-def compare(root: Path, precision: str, rounds: int, steps: int) -> list[dict[str, object]]:
+def compare(root: Path, precision: str, rounds: int, steps: int) -> list[Row]:
     """Measure both arms alternately; give a row for training and one for evaluation."""
-    seen: dict[str, list[dict[str, float]]] = {"ours": [], "peer": []}
-    for number in range(rounds):
-        for arm in ("ours", "peer") if number % 2 == 0 else ("peer", "ours"):
-            seen[arm].append(run_arm(arm, root, precision, steps))
-    rows: list[dict[str, object]] = []
-    for work in ("train", "evaluate"):
-        ours, peer = ([measured[work] for measured in seen[arm]] for arm in ("ours", "peer"))
-        ratios = [a / b for a, b in zip(ours, peer, strict=True)]
-        rows.append(
-            {
-                "name": f"{work}_{precision}",
-                "unit": "img/s",
-                "ours": round(statistics.median(ours), 2),
-                "peer": round(statistics.median(peer), 2),
-                "ratio": round(statistics.median(ratios), 3),
-                "low": round(min(ratios), 3),
-                "high": round(max(ratios), 3),
-                "floor": FLOOR,
-            }
+    words = ["--root", str(root), "--precision", precision, "--steps", str(steps)]
+    ours, peer = alternate(lambda arm: run_arm(__file__, ["--arm", arm, *words], root), rounds)
+    return [
+        make_row(
+            f"{work}_{precision}",
+            "img/s",
+            FLOOR,
+            [figures[work] for figures in ours],
+            [figures[work] for figures in peer],
         )
-    return rows
+        for work in ("train", "evaluate")
+    ]
 
 
 def main() -> int:
@@ -237,16 +132,13 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        kind = gather_photos(args.photos, root)
+        files, kind = find_photos(args.photos, root)
+        for split, part in (("train", files[1::2]), ("val", files[::2])):
+            write_split(part, root / split)
         extent = f"{args.rounds} rounds of {args.steps} steps"
         print(f"ViT-Ti/16 at 224, batch {BATCH}, {kind}, {extent}, {torch.get_num_threads()} threads")
         rows = [row for precision in args.precision for row in compare(root, precision, args.rounds, args.steps)]
-    print(f"{'':16}{'ours':>10}{'timm':>10}{'ratio':>8}{'low':>8}{'high':>8}   img/s")
-    for row in rows:
-        print(f"{row['name']:16}{row['ours']:>10}{row['peer']:>10}{row['ratio']:>8}{row['low']:>8}{row['high']:>8}")
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
-    return 0 if all(row["ratio"] >= row["floor"] for row in rows) else 1
+    return finish(rows, args.json)
 
 
 if __name__ == "__main__":

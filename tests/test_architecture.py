@@ -16,6 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = {
     "errors": 0,
     "section": 0,
+    "keys": 0,
     "models": 1,
     "data": 1,
     "augment": 1,
@@ -43,6 +44,7 @@ ONLY = {
     "torch.distributed": {"dist"},
     "safetensors": {"checkpoint"},
     "matplotlib": {"report", "inspect"},
+    "simplejpeg": {"data"},
 }
 FORBIDDEN = {"timm", "pickle", "click"}
 BAD_NAMES = {"utils", "helpers", "common", "manager", "handler", "engine", "misc"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import (
     BaseModel,
@@ -18,6 +19,9 @@ from pydantic import (
     ValidationInfo,
 )
 from pydantic_core import CoreSchema, core_schema
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Section(BaseModel):
@@ -36,6 +40,17 @@ class Grid(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}"
+
+
+class Look(NamedTuple):
+    """What a transform needs of a picture whose size it was told: the least size to decode it at, and how far down.
+
+    `least` None asks for all pixels, `bottom` None for all rows; `take` turns the pixels (3, h, w) into (3, rows, columns).
+    """
+
+    least: Grid | None
+    bottom: int | None
+    take: Callable[[Tensor], Tensor]
 
 
 TaskName = Literal["classification", "multilabel", "regression"]

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.integration.conftest import Run, write_photos
-from tests.unit.data.pictures import Broken, encode, picture
+from tests.unit.data.pictures import Broken, Whole, encode, look_with, picture
 from vit_cli.augment.crops import RandomResizedCrop
 from vit_cli.augment.preprocess import Preprocess, build_eval_transform
-from vit_cli.augment.transforms import build_train_transform
+from vit_cli.augment.transforms import build_augmentation
 from vit_cli.data.decode import BadImage, decode
 from vit_cli.data.folder import Folder
 from vit_cli.data.loader import EvalBatches, TrainBatches
@@ -32,6 +32,7 @@ from vit_cli.data.order import Order
 from vit_cli.data.samples import Samples
 from vit_cli.data.synthetic import Synthetic
 from vit_cli.errors import DataError
+from vit_cli.keys import image_keys
 from vit_cli.section import Grid
 
 SMOOTH = picture(1, (5, 4)).resize((64, 48), Image.Resampling.BICUBIC)
@@ -127,11 +128,10 @@ def test_the_later_frames_of_an_animation_are_not_even_decoded(format: str) -> N
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (2, 3)])
 def test_thin_pictures_become_whole_inputs(size: tuple[int, int]) -> None:
     pixels = decode(encode(picture(0, size)))
-    learn = build_train_transform([RandomResizedCrop(scale=(0.08, 1.0))], Grid(32, 32), Preprocess())
+    learn = build_augmentation([RandomResizedCrop(scale=(0.08, 1.0))], Grid(32, 32), Preprocess())
     judge = build_eval_transform(Preprocess(crop=0.875), Grid(32, 32))
-    for seed in range(20):
-        torch.manual_seed(seed)
-        assert learn(pixels).shape == (3, 32, 32)
+    for drawn in learn.draw(image_keys(0, np.zeros(20, dtype=np.int64), np.arange(20))):
+        assert learn.look(*pixels.shape[1:], drawn).take(pixels).shape == (3, 32, 32)
     assert judge(pixels).shape == (3, 32, 32)
 
 
@@ -243,7 +243,7 @@ class Shaky(Broken):
 
 def batches(samples: Samples) -> Iterator[tuple[str, ...]]:
     """Give the reasons of the broken images of one epoch."""
-    for batch in TrainBatches(samples, Order(len(samples), 0, 10), as_it_is, steps=range(2)):
+    for batch in TrainBatches(samples, Order(len(samples), 0, 10), Whole(), steps=range(2)):
         yield tuple(bad.reason for bad in batch.bad)
 
 
@@ -262,7 +262,7 @@ def test_storage_that_fails_three_times_costs_this_image_alone() -> None:
     assert sorted(batches(samples)) == [(), ("unreadable: Input/output error",)]
     judged = Shaky(Synthetic(images=20, size=8).open(), failures=3, number=errno.EIO)
     with pytest.raises(DataError, match="image 3 can't be evaluated: unreadable: Input/output error"):
-        list(EvalBatches(judged, as_it_is, batch_size=5))
+        list(EvalBatches(judged, look_with(as_it_is), batch_size=5))
 
 
 @pytest.mark.case("I19")

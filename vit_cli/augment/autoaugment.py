@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 from torch import Tensor
 
-from vit_cli.augment.draws import Byte, draw_below, draw_chance
-from vit_cli.augment.geometry import Sampling
-from vit_cli.augment.operations import Paint, Reach, apply_operation, draw_sign
+from vit_cli.augment.dice import Dice
+from vit_cli.augment.draws import Byte
+from vit_cli.augment.geometry import Paint, Sampling
+from vit_cli.augment.operations import IDENTITY, KINDS, Reach, apply_operations, draw_signs
 from vit_cli.augment.same_size import SameSize
 
 Step = tuple[str, float, int]
@@ -23,12 +25,20 @@ class AutoAugment(SameSize):
     interpolation: Sampling = "nearest"
     fill: Byte = 0
 
-    def change(self, image: Tensor) -> Tensor:
-        pairs, paint = POLICIES[self.policy], Paint(self.interpolation, self.fill)
-        for operation, prob, ninths in pairs[draw_below(len(pairs))]:
-            if draw_chance(prob):
-                image = apply_operation(image, operation, ninths / 9 * draw_sign(operation), Reach(), paint)
-        return image
+    def change(self, images: Tensor, dice: Dice) -> Tensor:
+        pairs, paint, images = POLICIES[self.policy], Paint(self.interpolation, self.fill), images.contiguous()
+        pair = dice.below(len(pairs))
+        for steps in zip(*pairs, strict=True):
+            operations, probs, ninths = (np.array(column)[pair] for column in zip(*map(encode, steps), strict=True))
+            kinds = np.where(dice.uniform() < probs, operations, KINDS.index(IDENTITY))
+            images = apply_operations(images, kinds, ninths / 9 * draw_signs(kinds, dice), Reach(), paint)
+        return images
+
+
+def encode(step: Step) -> tuple[int, float, int]:
+    """Give a step with its operation's place in `KINDS` for its name."""
+    operation, prob, ninths = step
+    return KINDS.index(operation), prob, ninths
 
 
 # The tables of the paper's appendix, in torchvision's order.

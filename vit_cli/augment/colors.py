@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
+import numpy as np
 from pydantic import Field, NonNegativeFloat
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
-from vit_cli.augment.draws import PositiveRange, draw_below, draw_chance, draw_uniform
-from vit_cli.augment.pixels import blur, solarise
+from vit_cli.augment import pixels
+from vit_cli.augment.dice import Dice, Floats, Integers
+from vit_cli.augment.draws import PositiveRange
+from vit_cli.augment.rows import Group, change_rows
 from vit_cli.augment.same_size import SameSize
 from vit_cli.section import Share
 
-ADJUSTMENTS = (F.adjust_brightness_image, F.adjust_contrast_image, F.adjust_saturation_image, F.adjust_hue_image)
+ADJUSTMENTS = (pixels.brighten, pixels.contrast, pixels.saturate, pixels.turn_hue)
 
 
 class ColorJitter(SameSize):
@@ -30,15 +31,18 @@ class ColorJitter(SameSize):
     saturation: NonNegativeFloat = 0.0
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 
-    def change(self, image: Tensor) -> Tensor:
-        order = torch.randperm(len(ADJUSTMENTS)).tolist()
-        spans = (self.brightness, self.contrast, self.saturation, self.hue)
-        factors = [draw_uniform(max(0.0, 1 - span), 1 + span) if span else 1.0 for span in spans[:3]]
-        amounts = (*factors, draw_uniform(-self.hue, self.hue) if self.hue else 0.0)
-        for index in order:
-            if spans[index]:
-                image = ADJUSTMENTS[index](image, amounts[index])
-        return image
+    def change(self, images: Tensor, dice: Dice) -> Tensor:
+        spans = (self.brightness, self.contrast, self.saturation)
+        order = dice.uniform(count=len(ADJUSTMENTS)).argsort(1)
+        amounts = [dice.uniform(max(0.0, 1 - span), 1 + span) for span in spans]
+        amounts.append(dice.uniform(-self.hue, self.hue))
+        used = np.flatnonzero((*spans, self.hue))
+        images = images.contiguous()
+        for turn in order.T:
+            rows = {index: np.flatnonzero(turn == index) for index in used}
+            groups = [Group(rows[index], ADJUSTMENTS[index], (amounts[index][rows[index]],)) for index in used]
+            images = change_rows(images, groups)
+        return images
 
 
 class Grayscale(SameSize):
@@ -47,8 +51,9 @@ class Grayscale(SameSize):
     name: Literal["grayscale"] = "grayscale"
     prob: Share = 0.2
 
-    def change(self, image: Tensor) -> Tensor:
-        return F.rgb_to_grayscale_image(image, 3) if draw_chance(self.prob) else image
+    def change(self, images: Tensor, dice: Dice) -> Tensor:
+        rows = np.flatnonzero(dice.chance(self.prob))
+        return change_rows(images.contiguous(), [Group(rows, pixels.take_colour)])
 
 
 class GaussianBlur(SameSize):
@@ -58,8 +63,9 @@ class GaussianBlur(SameSize):
     prob: Share = 0.5
     sigma: PositiveRange = (0.1, 2.0)
 
-    def change(self, image: Tensor) -> Tensor:
-        return blur(image, draw_uniform(*self.sigma)) if draw_chance(self.prob) else image
+    def change(self, images: Tensor, dice: Dice) -> Tensor:
+        rows = np.flatnonzero(dice.chance(self.prob))
+        return change_rows(images.contiguous(), blur_groups(rows, dice.uniform(*self.sigma)[rows]))
 
 
 class ThreeAugment(SameSize):
@@ -72,8 +78,21 @@ class ThreeAugment(SameSize):
     sigma: PositiveRange = (0.1, 2.0)
     threshold: Annotated[int, Field(ge=0, le=255)] = 128
 
-    def change(self, image: Tensor) -> Tensor:
-        choice = draw_below(3)
-        if choice == 0:
-            return F.rgb_to_grayscale_image(image, 3)
-        return solarise(image, self.threshold) if choice == 1 else blur(image, draw_uniform(*self.sigma))
+    def change(self, images: Tensor, dice: Dice) -> Tensor:
+        choice, sigmas = dice.below(3), dice.uniform(*self.sigma)
+        grey, solar, blurred = (np.flatnonzero(choice == number) for number in range(3))
+        thresholds = np.full(len(solar), self.threshold, dtype=np.uint8)
+        groups = [Group(grey, pixels.take_colour), Group(solar, pixels.solarise, (thresholds,))]
+        return change_rows(images.contiguous(), groups + blur_groups(blurred, sigmas[blurred]))
+
+
+def blur_groups(rows: Integers, sigmas: Floats) -> list[Group]:
+    """Say how some images are blurred by Gaussians of standard deviations `sigmas`, cut off at 3 sigma."""
+    radii = np.ceil(3 * sigmas).astype(np.int64)
+    groups = []
+    for radius in np.unique(radii):
+        chosen = radii == radius
+        taps = np.exp(-0.5 * (np.arange(radius + 1) / sigmas[chosen, None]) ** 2)
+        taps /= taps[:, :1] + 2 * taps[:, 1:].sum(1, keepdims=True)
+        groups.append(Group(rows[chosen], pixels.blur, (taps,)))
+    return groups

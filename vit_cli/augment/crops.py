@@ -1,24 +1,41 @@
-"""Transforms that give an image the size the model takes."""
+"""Transforms that give an image the size the model takes, told before it is decoded what of it they need."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
+import numpy as np
 from pydantic import Field
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from vit_cli.augment.draws import Box, PositiveRange, ShareRange, draw_below, draw_box
-from vit_cli.augment.preprocess import fit
+from vit_cli.augment.dice import Floats
+from vit_cli.augment.draws import PositiveRange, ShareRange
+from vit_cli.augment.fit import Fit
 from vit_cli.augment.resize import CropShare, Interpolation, ResizeMode, cover, cover_share, resize
+from vit_cli.augment.together import cover_all, crop_and_resize, crop_by_size, cut_windows
 from vit_cli.errors import RecipeError
-from vit_cli.section import Grid, Section
+from vit_cli.section import Grid, Look, Section
+
+ATTEMPTS = 10
+"""So many boxes are drawn until one lies inside the image, as in torchvision."""
+
+
+class Box(NamedTuple):
+    """A rectangle of pixels."""
+
+    top: int
+    left: int
+    rows: int
+    columns: int
 
 
 class RandomResizedCrop(Section):
-    """A random part of the image, resized to res (Szegedy et al., 2015; drawn as in torchvision).
+    """A random part of the image, resized to res (Szegedy et al., 2015; distributed as in torchvision).
 
     `scale` is the part's share of the area, `ratio` its columns over rows. ViT takes [0.05, 1], DeiT [0.08, 1].
     """
@@ -29,8 +46,8 @@ class RandomResizedCrop(Section):
     ratio: PositiveRange = (3 / 4, 4 / 3)
     interpolation: Interpolation = "bicubic"
 
-    def build(self, res: Grid) -> Callable[[Tensor], Tensor]:
-        return partial(crop_part, res=res, scale=self.scale, ratio=self.ratio, interpolation=self.interpolation)
+    def build(self, res: Grid) -> CropPart:
+        return CropPart(res, self.scale, self.ratio, self.interpolation)
 
 
 class RandomCrop(Section):
@@ -47,20 +64,13 @@ class RandomCrop(Section):
     crop: CropShare = 1.0
     interpolation: Interpolation = "bicubic"
 
-    def build(self, res: Grid) -> Callable[[Tensor], Tensor]:
+    def build(self, res: Grid) -> CropWindow:
         if self.padding_mode == "reflect" and self.padding >= min(res):
             raise RecipeError(
                 f"random_crop can't reflect {self.padding} pixels of an image of {res}",
                 f"Use a padding below {min(res)}, or padding_mode: constant.",
             )
-        return partial(
-            crop_window,
-            res=res,
-            cover_size=cover_share(res, self.crop),
-            padding=self.padding,
-            padding_mode=self.padding_mode,
-            interpolation=self.interpolation,
-        )
+        return CropWindow(res, cover_share(res, self.crop), self.padding, self.padding_mode, self.interpolation)
 
 
 class Resize(Section):
@@ -72,17 +82,90 @@ class Resize(Section):
     crop: CropShare = 1.0
     interpolation: Interpolation = "bicubic"
 
-    def build(self, res: Grid) -> Callable[[Tensor], Tensor]:
-        return partial(fit, res=res, crop=self.crop, mode=self.mode, interpolation=self.interpolation)
+    def build(self, res: Grid) -> Fit:
+        return Fit(res, self.crop, self.mode, self.interpolation)
 
 
-def crop_part(
-    image: Tensor, *, res: Grid, scale: tuple[float, float], ratio: tuple[float, float], interpolation: Interpolation
-) -> Tensor:
-    """Cut a random part out and resize it to (3, res.rows, res.columns)."""
-    h, w = image.shape[-2:]
-    top, left, rows, columns = draw_box(h, w, scale, ratio) or find_middle(h, w, ratio)
-    return resize(image[:, top : top + rows, left : left + columns], res, interpolation)
+@dataclass(frozen=True)
+class CropPart:
+    """A random part of an image, resized to `res`; `numbers` are drawn evenly from 0 to 1."""
+
+    draws: ClassVar[int] = 4 * ATTEMPTS
+    res: Grid
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    interpolation: Interpolation
+
+    def look(self, h: int, w: int, numbers: Sequence[float]) -> Look:
+        box = pick_box(h, w, self.scale, self.ratio, numbers) or find_middle(h, w, self.ratio)
+        least = Grid(-(-h * self.res.rows // box.rows), -(-w * self.res.columns // box.columns))
+        return Look(least, box.top + box.rows, partial(self.take, size=Grid(h, w), box=box))
+
+    def take(self, pixels: Tensor, size: Grid, box: Box) -> Tensor:
+        """Cut `box`, given in pixels of the whole `size`, out of what may have been decoded smaller, and resize it."""
+        h, w = pixels.shape[-2:]
+        if w < size.columns:
+            box = shrink(box, h / size.rows, w / size.columns)
+        part = pixels[:, box.top : box.top + box.rows, box.left : box.left + box.columns]
+        return resize(part, self.res, self.interpolation)
+
+    def take_all(self, images: Tensor, numbers: Floats) -> Tensor:
+        h, w = images.shape[-2:]
+        drawn = (pick_box(h, w, self.scale, self.ratio, row) for row in numbers.tolist())
+        boxes = np.array([box or find_middle(h, w, self.ratio) for box in drawn], dtype=np.int64)
+        by_device = crop_and_resize if images.is_cuda else crop_by_size
+        return by_device(images, boxes, self.res, self.interpolation)
+
+
+@dataclass(frozen=True)
+class CropWindow:
+    """A random window of `res` of the padded image, which first covers `cover_size`; `numbers` are from 0 to 1."""
+
+    draws: ClassVar[int] = 2
+    res: Grid
+    cover_size: Grid
+    padding: int
+    padding_mode: str
+    interpolation: Interpolation
+
+    def look(self, h: int, w: int, numbers: Sequence[float]) -> Look:
+        del h, w  # the whole image is needed
+        return Look(self.cover_size, None, partial(self.take, place=(numbers[0], numbers[1])))
+
+    def take(self, pixels: Tensor, place: tuple[float, float]) -> Tensor:
+        """Resize the whole image, pad it, and cut the window at a place given in shares of the room there is."""
+        image = self.pad(cover(pixels, self.cover_size, self.interpolation))
+        h, w = image.shape[-2:]
+        top, left = int(place[0] * (h - self.res.rows + 1)), int(place[1] * (w - self.res.columns + 1))
+        return image[:, top : top + self.res.rows, left : left + self.res.columns]
+
+    def pad(self, images: Tensor) -> Tensor:
+        """Widen images (..., 3, h, w) on all sides: by black, or by their own mirror image."""
+        return F.pad_image(images, [self.padding], padding_mode=self.padding_mode) if self.padding else images
+
+    def take_all(self, images: Tensor, numbers: Floats) -> Tensor:
+        padded = self.pad(cover_all(images, self.cover_size, self.interpolation))
+        h, w = padded.shape[-2:]
+        room = np.array([h - self.res.rows + 1, w - self.res.columns + 1])
+        return cut_windows(padded, (numbers * room).astype(np.int64), self.res)
+
+
+def pick_box(
+    h: int, w: int, area: tuple[float, float], ratio: tuple[float, float], numbers: Sequence[float]
+) -> Box | None:
+    """Turn even numbers from 0 to 1, four for each attempt, into a rectangle inside h x w pixels; None if none fits.
+
+    Its share of the area is even in its range, its columns over rows even in the logarithm (torchvision's distribution).
+    """
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    for first in range(0, len(numbers), 4):
+        share, shape, y, x = numbers[first : first + 4]
+        pixels = h * w * (area[0] + (area[1] - area[0]) * share)
+        side = math.exp(low + (high - low) * shape)
+        rows, columns = round(math.sqrt(pixels / side)), round(math.sqrt(pixels * side))
+        if 0 < rows <= h and 0 < columns <= w:
+            return Box(int(y * (h - rows + 1)), int(x * (w - columns + 1)), rows, columns)
+    return None
 
 
 def find_middle(h: int, w: int, ratio: tuple[float, float]) -> Box:
@@ -92,13 +175,7 @@ def find_middle(h: int, w: int, ratio: tuple[float, float]) -> Box:
     return Box((h - rows) // 2, (w - columns) // 2, rows, columns)
 
 
-def crop_window(
-    image: Tensor, *, res: Grid, cover_size: Grid, padding: int, padding_mode: str, interpolation: Interpolation
-) -> Tensor:
-    """Resize an image to cover `cover_size`, pad it, and cut a window of `res` at a random place."""
-    image = cover(image, cover_size, interpolation)
-    if padding:
-        image = F.pad_image(image, [padding], padding_mode=padding_mode)
-    h, w = image.shape[-2:]
-    top, left = draw_below(h - res.rows + 1), draw_below(w - res.columns + 1)
-    return image[:, top : top + res.rows, left : left + res.columns]
+def shrink(box: Box, down: float, across: float) -> Box:
+    """Give the same part of an image that was decoded smaller by these factors."""
+    top, left = int(box.top * down), int(box.left * across)
+    return Box(top, left, max(1, round(box.rows * down)), max(1, round(box.columns * across)))

@@ -1,15 +1,18 @@
-"""Random numbers for per-image transforms, all from torch's default CPU generator, and ranges to draw from.
-
-The loader seeds that generator for every image, so nothing in this package may draw from anywhere else.
-"""
+"""Ranges that sections draw from, and rectangles drawn for many images at once."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
+
+from vit_cli.augment.dice import Floats, Integers
+
+ATTEMPTS = 10
+"""So many rectangles are drawn until one lies inside the image, as in torchvision."""
 
 
 def check_order(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -28,40 +31,25 @@ ShareRange = Annotated[tuple[AtMostOne, AtMostOne], AfterValidator(check_order)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 
 
-def draw_uniform(low: float, high: float) -> float:
-    """Draw a number between `low` and `high`."""
-    return float(torch.empty(1).uniform_(low, high).item())
+def draw_boxes(
+    h: int | Integers, w: int | Integers, area: tuple[float, float], ratio: tuple[float, float], numbers: Floats
+) -> tuple[Integers, NDArray[np.bool_]]:
+    """Turn numbers (b, 4 ATTEMPTS), even in [0, 1), into rectangles inside h x w pixels (the same, or (b,) each).
 
-
-def draw_below(count: int) -> int:
-    """Draw one of 0 ... count - 1."""
-    return int(torch.randint(count, ()))
-
-
-def draw_chance(prob: float) -> bool:
-    """Be true with probability `prob`: always for 1, never for 0."""
-    return float(torch.rand(())) < prob
-
-
-class Box(NamedTuple):
-    """A rectangle of pixels."""
-
-    top: int
-    left: int
-    rows: int
-    columns: int
-
-
-def draw_box(h: int, w: int, area: tuple[float, float], ratio: tuple[float, float]) -> Box | None:
-    """Draw a rectangle inside h x w pixels, by its share of the area and its columns over rows (even in the logarithm).
-
-    None after ten that do not fit. The draws are those of torchvision's RandomResizedCrop.
+    Gives (b, 4) top, left, rows, columns of the first attempt that fits, and whether one does; all 0 where none does.
+    The share of the area is even in its range, columns over rows even in the logarithm (torchvision's distribution).
     """
+    share, shape, y, x = numbers.reshape(len(numbers), numbers.shape[1] // 4, 4).transpose(
+        2, 0, 1
+    )  # (b, attempts) each
+    tall, wide = (np.asarray(side, dtype=np.float64).reshape(-1, 1) for side in (h, w))
+    pixels = tall * wide * (area[0] + (area[1] - area[0]) * share)
     low, high = math.log(ratio[0]), math.log(ratio[1])
-    for _ in range(10):
-        pixels = h * w * draw_uniform(*area)
-        shape = math.exp(draw_uniform(low, high))
-        rows, columns = round(math.sqrt(pixels / shape)), round(math.sqrt(pixels * shape))
-        if 0 < rows <= h and 0 < columns <= w:
-            return Box(draw_below(h - rows + 1), draw_below(w - columns + 1), rows, columns)
-    return None
+    longer = np.exp(low + (high - low) * shape)
+    rows, columns = np.rint(np.sqrt(pixels / longer)), np.rint(np.sqrt(pixels * longer))
+    inside = (rows > 0) & (rows <= tall) & (columns > 0) & (columns <= wide)
+    first = inside.argmax(1)[:, None]
+    y, x, rows, columns = (np.take_along_axis(each, first, 1) for each in (y, x, rows, columns))
+    boxes = np.concatenate((np.floor(y * (tall - rows + 1)), np.floor(x * (wide - columns + 1)), rows, columns), 1)
+    fits = inside.any(1)
+    return (boxes * fits[:, None]).astype(np.int64), fits

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import PositiveFloat
 from torch import Tensor
 
-from vit_cli.augment.draws import PositiveRange, ShareRange, draw_box, draw_chance
+from vit_cli.augment.dice import Dice
+from vit_cli.augment.draws import ATTEMPTS, PositiveRange, ShareRange, draw_boxes
+from vit_cli.augment.pixels import choose
+from vit_cli.augment.rows import Group, change_rows
 from vit_cli.augment.same_size import SameSize
+from vit_cli.keys import count_on, derive
 from vit_cli.section import Share
+
+OFFSETS = 2**18
+"""The noise of an image begins at one of so many places of a fixed stretch of normal numbers."""
+Colour = tuple[float, float, float]
 
 
 class RandomErasing(SameSize):
@@ -28,16 +39,48 @@ class RandomErasing(SameSize):
     mean: tuple[Share, Share, Share] = (0.485, 0.456, 0.406)
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
 
-    def change(self, image: Tensor) -> Tensor:
-        if not draw_chance(self.prob):
-            return image
-        h, w = image.shape[-2:]
-        box = draw_box(h, w, self.area, self.ratio)
-        if box is None:
-            return image
-        paint = 255 * torch.tensor(self.mean).view(3, 1, 1)
+    def change(self, images: Tensor, dice: Dice) -> Tensor:
+        h, w = images.shape[-2:]
+        rows = np.flatnonzero(dice.chance(self.prob))
+        drawn = dice.pick(rows)
+        boxes, fits = draw_boxes(h, w, self.area, self.ratio, drawn.uniform(count=4 * ATTEMPTS))
+        rows, boxes, starts = rows[fits], boxes[fits], drawn.below(OFFSETS)[fits]
+        if not len(rows):
+            return images
         if self.mode == "pixel":
-            paint = paint + 255 * torch.tensor(self.std).view(3, 1, 1) * torch.randn(3, box.rows, box.columns)
-        erased = image.clone()
-        erased[:, box.top : box.top + box.rows, box.left : box.left + box.columns] = paint.round_().clamp_(0, 255)
-        return erased
+            noise = make_noise(h * w, self.mean, self.std, images.device)
+            group = Group(rows, partial(paint_noise, noise=noise), (boxes, starts))
+        else:
+            plain = to_level(np.array(self.mean)).reshape(3, 1, 1)
+            group = Group(rows, paint_over, (boxes, np.tile(plain, (len(rows), 1, 1, 1))))
+        return change_rows(images.contiguous(), [group])
+
+
+def paint_noise(images: Tensor, boxes: Tensor, starts: Tensor, noise: Tensor) -> Tensor:
+    """Paint boxes (n, 4) over with what begins at `starts` (n,) of `noise`."""
+    return paint_over(images, boxes, noise.index_select(0, starts).view_as(images))
+
+
+def paint_over(images: Tensor, boxes: Tensor, paint: Tensor) -> Tensor:
+    """Paint boxes (n, 4) of top, left, rows, columns over with `paint`: uint8, (n, 3, h, w) or (n, 3, 1, 1)."""
+    top, left, rows, columns = boxes[:, :, None].unbind(1)
+    y, x = (torch.arange(side, device=images.device) for side in images.shape[-2:])
+    in_rows, in_columns = (y >= top) & (y < top + rows), (x >= left) & (x < left + columns)
+    inside = (in_rows[:, None, :, None] & in_columns[:, None, None]).to(torch.uint8).neg_()
+    return choose(inside, paint, images)
+
+
+@lru_cache(maxsize=8)
+def make_noise(pixels: int, mean: Colour, std: Colour, device: torch.device) -> Tensor:
+    """Give normal noise in bytes, (OFFSETS, 3, pixels): views of one stretch that begin a number further each."""
+    length = OFFSETS + pixels
+    channels = count_on(np.full(3, derive("noise"), dtype=np.uint64), np.arange(3))
+    u, v = Dice(channels).uniform(count=2 * length).reshape(3, length, 2).transpose(2, 0, 1)
+    normal = np.sqrt(-2 * np.log1p(-u)) * np.cos(2 * np.pi * v)  # Box & Muller, 1958
+    stretch = to_level(np.array(mean)[:, None] + np.array(std)[:, None] * normal)
+    return torch.from_numpy(stretch).to(device).as_strided((OFFSETS, 3, pixels), (1, length, 1))
+
+
+def to_level(shares: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Turn 0..1 into bytes, what is beyond cut off."""
+    return (255 * shares).round().clip(0, 255).astype(np.uint8)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
-from vit_cli.augment.draws import draw_below, draw_chance
-from vit_cli.augment.geometry import Map, Sampling, invert_affine, warp
-from vit_cli.augment.pixels import sharpen, solarise
+from vit_cli.augment import pixels
+from vit_cli.augment.dice import Dice, Floats, Integers
+from vit_cli.augment.geometry import Maps, Paint, invert_affine, move
+from vit_cli.augment.rows import Group, change_rows
 
 
 class Reach(NamedTuple):
@@ -27,85 +27,88 @@ class Reach(NamedTuple):
     """What posterising keeps of each value at no and at full strength."""
 
 
-class Paint(NamedTuple):
-    """How moved pixels are read, and the grey value of what comes from outside."""
-
-    sampling: Sampling
-    fill: int
-
-
-def shear(image: Tensor, amount: float, paint: Paint, *, vertical: bool) -> Tensor:
-    """Shear about the first row (or column, if vertical) by `amount` pixels a pixel."""
-    h, w = image.shape[-2:]
-    source = Map(1, 0, 0, amount, 1, amount * w / 2) if vertical else Map(1, amount, amount * h / 2, 0, 1, 0)
-    return warp(image, source, *paint)
-
-
-def translate(image: Tensor, amount: float, paint: Paint, *, vertical: bool) -> Tensor:
-    """Shift by the whole part of `amount` pixels."""
-    pixels = int(amount)
-    return warp(image, Map(1, 0, 0 if vertical else -pixels, 0, 1, -pixels if vertical else 0), *paint)
-
-
-def rotate(image: Tensor, amount: float, paint: Paint) -> Tensor:
-    """Rotate counter-clockwise by `amount` degrees."""
-    return warp(image, invert_affine(-amount, (0, 0), 1.0, 0.0), *paint)
-
-
-MOVES: dict[str, Callable[[Tensor, float, Paint], Tensor]] = {
-    "shear_x": partial(shear, vertical=False),
-    "shear_y": partial(shear, vertical=True),
-    "translate_x": partial(translate, vertical=False),
-    "translate_y": partial(translate, vertical=True),
-    "rotate": rotate,
-}
-ENHANCEMENTS: dict[str, Callable[[Tensor, float], Tensor]] = {
-    "brightness": F.adjust_brightness_image,
-    "color": F.adjust_saturation_image,
-    "contrast": F.adjust_contrast_image,
-    "sharpness": sharpen,
+IDENTITY = "identity"
+MOVES = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
+ENHANCEMENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "brightness": pixels.brighten,
+    "color": pixels.saturate,
+    "contrast": pixels.contrast,
+    "sharpness": pixels.sharpen,
 }
 PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
-    "auto_contrast": F.autocontrast_image,
-    "equalize": F.equalize_image,
-    "invert": F.invert_image,
+    "auto_contrast": pixels.stretch,
+    "equalize": pixels.equalise,
+    "invert": pixels.invert,
 }
-SIGNED = frozenset(MOVES) | frozenset(ENHANCEMENTS)
-"""The operations that go one way or the other."""
-OPERATIONS = ("identity", *MOVES, *ENHANCEMENTS, "posterize", "solarize", "auto_contrast", "equalize")
+OPERATIONS = (IDENTITY, *MOVES, *ENHANCEMENTS, "posterize", "solarize", "auto_contrast", "equalize")
 """The fourteen of RandAugment, in torchvision's order."""
+KINDS = (*OPERATIONS, "invert")
+"""All operations there are. A batch's are an array of places in this list."""
+SIGNED = np.array([kind in MOVES or kind in ENHANCEMENTS for kind in KINDS])
+"""The operations that go one way or the other."""
 
 
-def apply_operation(image: Tensor, operation: str, strength: float, reach: Reach, paint: Paint) -> Tensor:
-    """Change a uint8 image (3, h, w). `strength` is in 0..1, or -1..1 for `SIGNED` operations."""
-    if operation in MOVES:
-        return MOVES[operation](image, strength * measure(operation, image, reach), paint)
-    if operation in ENHANCEMENTS:
-        return ENHANCEMENTS[operation](image, 1 + strength * reach.enhance)
-    if operation == "posterize":
+def apply_operations(images: Tensor, kinds: Integers, strengths: Floats, reach: Reach, paint: Paint) -> Tensor:
+    """Change contiguous images (b, 3, h, w) uint8, each by the operation whose place in `KINDS` it has in `kinds`.
+
+    `strengths` are in 0..1, or -1..1 for `SIGNED` operations.
+    """
+    order = np.argsort(kinds, kind="stable")
+    *parts, _ = np.split(order, np.bincount(kinds, minlength=len(KINDS)).cumsum())
+    rows_of = dict(zip(KINDS, parts, strict=True))
+    moved = np.concatenate([rows_of.pop(move) for move in MOVES])
+    groups = [
+        recolour(kind, rows, strengths[rows], reach) for kind, rows in rows_of.items() if len(rows) and kind != IDENTITY
+    ]
+    if len(moved):
+        groups.extend(move(moved, map_moves(kinds[moved], strengths[moved], images, reach), images, paint))
+    return change_rows(images, groups)
+
+
+def recolour(kind: str, rows: Integers, strengths: Floats, reach: Reach) -> Group:
+    """Say how an operation that moves nothing changes some images of a batch."""
+    if kind in ENHANCEMENTS:
+        return Group(rows, ENHANCEMENTS[kind], (1 + strengths * reach.enhance,))
+    if kind == "posterize":
         most, least = reach.bits
-        return F.posterize_image(image, round(most - strength * (most - least)))
-    if operation == "solarize":
-        return solarise(image, 255 * (1 - strength))
-    return image if operation == "identity" else PLAIN[operation](image)
+        bits = np.rint(most - strengths * (most - least)).astype(np.int64)
+        return Group(rows, pixels.posterise, ((256 - (256 >> bits)).astype(np.uint8),))
+    if kind == "solarize":
+        return Group(rows, pixels.solarise, (np.ceil(255 * (1 - strengths)).astype(np.uint8),))
+    return Group(rows, PLAIN[kind])
 
 
-def draw_sign(operation: str) -> float:
-    """Draw 1 or -1 for an operation that goes both ways; it is 1 for the others."""
-    return -1.0 if operation in SIGNED and draw_chance(0.5) else 1.0
+def map_moves(kinds: Integers, strengths: Floats, images: Tensor, reach: Reach) -> Maps:
+    """Give the maps of `MOVES`: shear about the first row or column, shift by whole pixels, rotate counter-clockwise."""
+    h, w = images.shape[-2:]
+    shear_x, shear_y, translate_x, translate_y, rotate = (
+        np.where(kinds == KINDS.index(kind), strengths, 0.0) for kind in MOVES
+    )
+    full_x, full_y = (reach.translate * (side if reach.translate_unit == "side" else 1) for side in (w, h))
+    turned = invert_affine(
+        -reach.rotate * rotate, (np.zeros(len(kinds)),) * 2, np.ones(len(kinds)), np.zeros(len(kinds))
+    )
+    shear_x, shear_y = reach.shear * shear_x, reach.shear * shear_y
+    return Maps(
+        turned.xx,
+        turned.xy + shear_x,
+        shear_x * h / 2 - np.trunc(translate_x * full_x),
+        turned.yx + shear_y,
+        turned.yy,
+        shear_y * w / 2 - np.trunc(translate_y * full_y),
+    )
 
 
-def draw_strength(operation: str, count: int, bins: int) -> float:
-    """Draw one of the first `count` of `bins` strengths from 0 to 1, and its sign; 0 where strength has no meaning."""
-    if operation == "identity" or operation in PLAIN:
-        return 0.0
-    return draw_below(count) / (bins - 1) * draw_sign(operation)
+def draw_signs(kinds: Integers, dice: Dice) -> Floats:
+    """Draw 1 or -1 for operations that go both ways; it is 1 for the others."""
+    return np.where(SIGNED[kinds] & dice.chance(0.5), -1.0, 1.0)
 
 
-def measure(move: str, image: Tensor, reach: Reach) -> float:
-    """Give a move's amount at full strength: pixels, degrees, or pixels a pixel."""
-    if not move.startswith("translate"):
-        return reach.rotate if move == "rotate" else reach.shear
-    if reach.translate_unit == "pixel":
-        return reach.translate
-    return reach.translate * image.shape[-1 if move == "translate_x" else -2]
+def draw_kinds(operations: tuple[str, ...], dice: Dice) -> Integers:
+    """Draw one of `operations` for each image."""
+    return np.array([KINDS.index(operation) for operation in operations])[dice.below(len(operations))]
+
+
+def draw_strengths(kinds: Integers, count: int, bins: int, dice: Dice) -> Floats:
+    """Draw one of the first `count` of `bins` strengths from 0 to 1, and its sign."""
+    return dice.below(count) / (bins - 1) * draw_signs(kinds, dice)

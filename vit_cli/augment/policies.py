@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
+import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
-from vit_cli.augment.draws import Byte, draw_below, draw_chance
-from vit_cli.augment.geometry import Sampling
+from vit_cli.augment.dice import Dice, Floats
+from vit_cli.augment.draws import Byte
+from vit_cli.augment.geometry import Paint, Sampling
 from vit_cli.augment.operations import (
     ENHANCEMENTS,
+    IDENTITY,
+    KINDS,
     MOVES,
     OPERATIONS,
-    Paint,
     Reach,
-    apply_operation,
-    draw_sign,
-    draw_strength,
+    apply_operations,
+    draw_kinds,
+    draw_signs,
+    draw_strengths,
 )
+from vit_cli.augment.pixels import each, to_bytes
+from vit_cli.augment.rows import as_table
 from vit_cli.augment.same_size import SameSize
 from vit_cli.section import Share
 
@@ -27,6 +32,8 @@ WIDE = Reach(shear=0.99, translate=32.0, translate_unit="pixel", rotate=135.0, e
 AUGMIX = Reach(translate=1 / 3, bits=(4, 0))
 AUGMIX_OPERATIONS = (*MOVES, "posterize", "solarize", "auto_contrast", "equalize", *ENHANCEMENTS)
 AUGMIX_BINS = 10
+LONGEST = 3
+"""So many operations a chain of AugMix has at most, unless its depth is given."""
 
 
 class RandAugment(SameSize):
@@ -52,13 +59,13 @@ class RandAugment(SameSize):
             raise ValueError(f"magnitude {self.magnitude} is beyond the last of {self.bins} bins, {self.bins - 1}")
         return self
 
-    def change(self, image: Tensor) -> Tensor:
+    def change(self, images: Tensor, dice: Dice) -> Tensor:
         strength, paint = self.magnitude / (self.bins - 1), Paint(self.interpolation, self.fill)
+        images = images.contiguous()
         for _ in range(self.ops):
-            if self.prob == 1 or draw_chance(self.prob):
-                operation = OPERATIONS[draw_below(len(OPERATIONS))]
-                image = apply_operation(image, operation, strength * draw_sign(operation), Reach(), paint)
-        return image
+            kinds = np.where(dice.chance(self.prob), draw_kinds(OPERATIONS, dice), KINDS.index(IDENTITY))
+            images = apply_operations(images, kinds, strength * draw_signs(kinds, dice), Reach(), paint)
+        return images
 
 
 class TrivialAugment(SameSize):
@@ -69,10 +76,10 @@ class TrivialAugment(SameSize):
     interpolation: Sampling = "nearest"
     fill: Byte = 0
 
-    def change(self, image: Tensor) -> Tensor:
-        operation = OPERATIONS[draw_below(len(OPERATIONS))]
-        strength = draw_strength(operation, self.bins, self.bins)
-        return apply_operation(image, operation, strength, WIDE, Paint(self.interpolation, self.fill))
+    def change(self, images: Tensor, dice: Dice) -> Tensor:
+        kinds = draw_kinds(OPERATIONS, dice)
+        strengths = draw_strengths(kinds, self.bins, self.bins, dice)
+        return apply_operations(images.contiguous(), kinds, strengths, WIDE, Paint(self.interpolation, self.fill))
 
 
 class AugMix(SameSize):
@@ -90,25 +97,32 @@ class AugMix(SameSize):
     interpolation: Sampling = "bilinear"
     fill: Byte = 0
 
-    def change(self, image: Tensor) -> Tensor:
-        kept, changed = draw_weights(self.alpha, 2)
-        blend = image * kept
-        for weight in draw_weights(self.alpha, self.width):
-            blend.add_(self.change_in_chain(image), alpha=changed * weight)
-        return blend.round_().clamp_(0, 255).to(torch.uint8)
+    def change(self, images: Tensor, dice: Dice) -> Tensor:
+        weights = as_table(draw_weights(self.alpha, self.width, dice).T, images.device)
+        kept, *weights = (each(weight) for weight in weights)
+        blend = images * kept
+        for weight in weights:
+            blend.add_(self.change_in_chain(images, dice) * weight)
+        return to_bytes(blend.round_())
 
-    def change_in_chain(self, image: Tensor) -> Tensor:
-        """Apply one chain of random operations to (3, h, w)."""
-        paint = Paint(self.interpolation, self.fill)
-        for _ in range(self.depth or 1 + draw_below(3)):
-            operation = AUGMIX_OPERATIONS[draw_below(len(AUGMIX_OPERATIONS))]
-            strength = draw_strength(operation, self.severity, AUGMIX_BINS)
-            image = apply_operation(image, operation, strength, AUGMIX, paint)
-        return image
+    def change_in_chain(self, images: Tensor, dice: Dice) -> Tensor:
+        """Apply one chain of random operations to each of (b, 3, h, w) images."""
+        images, depths = images.contiguous(), self.depth or 1 + dice.below(LONGEST)
+        for step in range(self.depth or LONGEST):
+            kinds = np.where(step < depths, draw_kinds(AUGMIX_OPERATIONS, dice), KINDS.index(IDENTITY))
+            strengths = draw_strengths(kinds, self.severity, AUGMIX_BINS, dice)
+            images = apply_operations(images, kinds, strengths, AUGMIX, Paint(self.interpolation, self.fill))
+        return images
 
 
-def draw_weights(alpha: float, count: int) -> list[float]:
-    """Draw weights that add up to 1 from a symmetric Dirichlet distribution."""
-    dirichlet = torch.distributions.Dirichlet(torch.full((count,), alpha), validate_args=False)
-    weights: list[float] = dirichlet.sample().tolist()
+def draw_weights(alpha: float, width: int, dice: Dice) -> Floats:
+    """Draw each image's own weight from Beta(alpha, alpha), and how `width` chains share the rest: (b, 1 + width).
+
+    The shares are from a symmetric Dirichlet distribution; each image has a generator of its own for both.
+    """
+    weights = np.empty((len(dice), 1 + width))
+    for row, key in enumerate(dice.fork(0).keys):
+        random = np.random.Generator(np.random.Philox(key=key))
+        own = random.beta(alpha, alpha)
+        weights[row] = own, *(1 - own) * random.dirichlet(np.full(width, alpha))
     return weights

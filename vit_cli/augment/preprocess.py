@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import torch
 from pydantic import PositiveFloat
 from torch import Tensor
 
-from vit_cli.augment.resize import CropShare, Interpolation, ResizeMode, cover, cover_share, crop_centre, resize
+from vit_cli.augment.fit import Fit
+from vit_cli.augment.resize import CropShare, Interpolation, ResizeMode
 from vit_cli.section import Grid, Section
 
 
@@ -28,16 +28,9 @@ class Preprocess(Section):
     interpolation: Interpolation = "bicubic"
 
 
-def fit(image: Tensor, *, res: Grid, crop: float, mode: ResizeMode, interpolation: Interpolation) -> Tensor:
-    """Bring an image (3, h, w) uint8 of any size to a contiguous (3, res.rows, res.columns) uint8."""
-    if mode == "squash":
-        return resize(image, res, interpolation).contiguous()
-    return crop_centre(cover(image, cover_share(res, crop), interpolation), res).contiguous()
-
-
-def build_eval_transform(preprocess: Preprocess, res: Grid) -> Callable[[Tensor], Tensor]:
-    """Make the function that brings an image (3, h, w) uint8 of any size to (3, res.rows, res.columns) uint8."""
-    return partial(fit, res=res, crop=preprocess.crop, mode=preprocess.resize, interpolation=preprocess.interpolation)
+def build_eval_transform(preprocess: Preprocess, res: Grid) -> Fit:
+    """Make what brings an image (3, h, w) uint8 of any size to (3, res.rows, res.columns) uint8."""
+    return Fit(res, preprocess.crop, preprocess.resize, preprocess.interpolation)
 
 
 def normalise(images: Tensor, preprocess: Preprocess) -> Tensor:

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import torch.nn.functional as nnf
 from pydantic import Field
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
 from vit_cli.section import Grid
 
 Interpolation = Literal["bilinear", "bicubic"]
 ResizeMode = Literal["short", "squash"]
 CropShare = Annotated[float, Field(gt=0, le=1)]
-MODES = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 LONGEST = 16
 """How many times longer than needed a side may get before a stretched image is trimmed."""
 
 
 def resize(image: Tensor, size: Grid, interpolation: Interpolation) -> Tensor:
     """Stretch an image to (3, size.rows, size.columns); an image of that size is returned as it is."""
-    return F.resize_image(image, list(size), MODES[interpolation], antialias=True)
+    if image.shape[-2:] == size:
+        return image
+    return nnf.interpolate(image[None], tuple(size), mode=interpolation, antialias=True)[0]
 
 
 def crop_centre(image: Tensor, size: Grid) -> Tensor:
     """Cut the middle out of an image that is at least as large as `size`; the result is a view."""
     h, w = image.shape[-2:]
     top, left = round((h - size.rows) / 2), round((w - size.columns) / 2)
-    return image[:, top : top + size.rows, left : left + size.columns]
+    return image[..., top : top + size.rows, left : left + size.columns]
 
 
 def cover(image: Tensor, size: Grid, interpolation: Interpolation) -> Tensor:
@@ -39,11 +39,14 @@ def cover(image: Tensor, size: Grid, interpolation: Interpolation) -> Tensor:
     """
     image = trim(image, size)
     h, w = image.shape[-2:]
+    return resize(image, covering_size(h, w, size), interpolation)
+
+
+def covering_size(h: int, w: int, size: Grid) -> Grid:
+    """Give the smallest size of the shape of h x w that covers `size`."""
     if size.rows * w >= size.columns * h:
-        target = Grid(size.rows, max(size.columns, size.rows * w // h))
-    else:
-        target = Grid(max(size.rows, size.columns * h // w), size.columns)
-    return resize(image, target, interpolation)
+        return Grid(size.rows, max(size.columns, size.rows * w // h))
+    return Grid(max(size.rows, size.columns * h // w), size.columns)
 
 
 def trim(image: Tensor, size: Grid) -> Tensor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import ClassVar
 
 from torch import Tensor
 
-from vit_cli.section import Grid, Section
+from vit_cli.augment.dice import Dice
+from vit_cli.section import Section
 
 
 class SameSize(Section):
@@ -16,11 +16,10 @@ class SameSize(Section):
 
     sizes: ClassVar[bool] = False
 
-    def build(self, res: Grid) -> Callable[[Tensor], Tensor]:
-        """Give the function from an image (3, h, w) uint8 to a changed copy or to itself; it can be pickled."""
-        del res  # any size will do
-        return self.change
-
     @abstractmethod
-    def change(self, image: Tensor) -> Tensor:
-        """Change an image (3, h, w) uint8, leaving the argument as it is."""
+    def change(self, images: Tensor, dice: Dice) -> Tensor:
+        """Give images (b, 3, h, w) uint8 of any memory layout changed, on their device; the argument stays as it is.
+
+        What becomes of an image depends on it and its own numbers alone, on a CPU to the bit; the whole batch may be
+        given back as it came.
+        """

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 HEARTBEAT_SECONDS = 10.0
 REDRAW_SECONDS = 0.2
-MUCH_WAITING = 0.2
 SIGNALLED = 128
 """Exit codes from here on are those of a signal."""
 
@@ -50,8 +49,6 @@ class PlainProgress:
         self.stamped = stamped
         self.spoken = time.monotonic()
         self.epoch_width = 0
-        self.has_advice = False
-        self.rows = 0
 
     def header(self, facts: Mapping[str, str]) -> None:
         """Show what is about to run."""
@@ -63,18 +60,11 @@ class PlainProgress:
             self.say(f"{tick.step / tick.total_steps:4.0%}  {format_tick(tick)}")
 
     def row(self, row: Row) -> None:
-        """Show an evaluation, and once what to do if training waits for data."""
+        """Show an evaluation."""
         if not self.epoch_width:
             self.epoch_width = measure_epoch(row)
             self.say(format_head(self.epoch_width, row.scores), style="dim")
         self.say(format_row(row, self.epoch_width), style="green" if row.best else "")
-        self.rows += 1
-        if row.wait > MUCH_WAITING and self.rows > 1 and not self.has_advice:  # the first row holds the start
-            self.has_advice = True
-            self.note(
-                f"Training waits for data {row.wait:.0%} of the time: raise data.workers, "
-                "or keep the images in memory with data.cache=ram."
-            )
 
     def note(self, text: str) -> None:
         """Show a line of text."""

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import vit_cli
-from vit_cli.cli import checkpoint, env, evaluate, export, finetune, import_weights, predict, recipe, resume, train
+from vit_cli.cli import checkpoint, data, env, evaluate, export, finetune, import_weights, predict, recipe, resume, train
 from vit_cli.cli.console import show_error, show_result
 from vit_cli.cli.launch import end_at_once, hand_over, kill_children, leaving_at_interrupt
 from vit_cli.errors import UsageError, VitError
@@ -60,6 +60,7 @@ app.command("import", rich_help_panel=USE, epilog="Example: vit import vit_base_
 app.command("export", rich_help_panel=USE, epilog="Example: vit export runs/latest --format timm")(export.export)
 app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=USE)
 app.add_typer(recipe.app, name="recipe", rich_help_panel=RECIPES)
+app.add_typer(data.app, name="data", rich_help_panel=RECIPES)
 app.command("env", rich_help_panel=RECIPES, epilog="Example: vit env --json")(env.env)
 
 

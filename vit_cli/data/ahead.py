@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,10 +39,10 @@ class Patience:
 class Made(Dataset[Any]):
     """What a worker runs: gives batch `number`, or the error of data that stopped it, which then travels whole."""
 
-    def __init__(self, make: Callable[[int], Any]) -> None:
+    def __init__(self, make: Callable[[Any], Any]) -> None:
         self.make = make
 
-    def __getitem__(self, number: int) -> Any:
+    def __getitem__(self, number: Any) -> Any:
         try:
             batch = self.make(number)
             share(batch)
@@ -59,9 +59,10 @@ def share(batch: Any) -> None:
     if get_worker_info() is None:
         return
     try:
-        for value in getattr(batch, "__dict__", {}).values():
-            if isinstance(value, Tensor):
-                value.share_memory_()
+        for part in batch if isinstance(batch, list) else [batch]:
+            for value in getattr(part, "__dict__", {}).values():
+                if isinstance(value, Tensor):
+                    value.share_memory_()
     except RuntimeError as error:
         raise DataError(
             f"there is too little shared memory for the batches that are made ahead: {one_line(error)}",
@@ -70,8 +71,8 @@ def share(batch: Any) -> None:
 
 
 def make_batches(
-    make: Callable[[int], Any], numbers: range, workers: int, patience: Patience = Patience()
-) -> Iterator[Any]:
+    make: Callable[[Any], Any], numbers: Sequence[Any], workers: int, patience: Patience = Patience()
+) -> Generator[Any, None, None]:
     """Give `make(number)` for all numbers, in order, made ahead by so many processes (0: by this one, when asked).
 
     Each batch is made by one worker as a whole; DataLoader keeps the order and has torch use one thread in a worker.
@@ -113,7 +114,7 @@ def take(batches: Iterator[Any], workers: int, patience: Patience) -> Any:
     )
 
 
-def start(made: Made, numbers: range, workers: int, patience: Patience) -> Iterator[Any]:
+def start(made: Made, numbers: Sequence[Any], workers: int, patience: Patience) -> Iterator[Any]:
     """Start the workers, without warnings about their number, and without the signal handler that DataLoader installs.
 
     The handler would raise the death of a worker in the midst of whatever the main process does, such as an update of

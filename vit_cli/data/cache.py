@@ -1,25 +1,28 @@
-"""Small data sets, decoded once and kept in memory that all workers share; and evaluation batches, made once."""
+"""Small data sets, decoded once and kept in memory that all workers share."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as nnf
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_cli.data.decode import BadImage, size_of
-from vit_cli.data.loader import Batch, EvalBatches, read_pixels
+from vit_cli.data.decode import BadImage, open_picture
+from vit_cli.data.loader import LARGE, read_picture
 from vit_cli.data.samples import Content, Pixels, Samples, View
 from vit_cli.errors import DataError
+from vit_cli.section import Grid
 
-CacheMode = Literal["auto", "none", "ram"]
+CacheMode = Literal["auto", "none", "ram", "device"]
 BUDGET = 1_000_000_000
 """Bytes that a cache may take by itself, and at most a quarter of the free memory."""
 CHUNK = 256
@@ -60,24 +63,30 @@ class Cached:
         return self.base.key(index)
 
 
-def cached(samples: Samples, mode: CacheMode, max_pixels: int, processes: int = 1) -> Samples:
-    """Decode all images into memory, if `mode` is "ram", or "auto" and they are estimated to fit the budget.
+def cached(
+    samples: Samples, mode: CacheMode, max_pixels: int, processes: int = 1, short_side: int | None = None
+) -> Samples:
+    """Decode all images into memory, unless `mode` is "none", or "auto" and they are estimated to be beyond the budget.
 
-    `processes` on this machine share the budget. Raises DataError if "ram" asks for more memory than there is.
+    With a `short_side` larger images are kept at that size. Without it, those that may be decoded smaller than they are
+    (`LARGE`) are left in their files: so the cache changes nothing about an image. `processes` on this machine share the
+    budget. Raises DataError if more memory is asked for than there is.
     """
     if mode == "none" or in_memory(samples):
         return samples
+    asked = mode != "auto" or short_side is not None
     free = min(free_memory(), free_shared_memory()) // processes
-    room = free if mode == "ram" else min(BUDGET, free // 4)
-    needed = estimate(samples, max_pixels)
+    room = free if asked else min(BUDGET, free // 4)
+    needed = estimate(samples, max_pixels, short_side)
     if needed <= room:
-        full = decode_all(samples, max_pixels, room)
+        full = decode_all(samples, partial(decode_or_none, samples, max_pixels, short_side), room)
         if full is not None:
             return full
-    if mode == "ram":
+    if asked:
         raise DataError(
-            f"data.cache: ram needs about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free",
-            "set data.cache to none, or give the container more shared memory (--shm-size)",
+            f"data.cache: {mode} needs about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free",
+            "set data.cache to none, keep smaller images (data.cache_size), or give the container more shared memory "
+            "(--shm-size)",
         )
     return samples
 
@@ -89,24 +98,32 @@ def in_memory(samples: Samples) -> bool:
     return isinstance(samples, Pixels | Cached)
 
 
-def estimate(samples: Samples, max_pixels: int) -> int:
+def estimate(samples: Samples, max_pixels: int, short_side: int | None = None) -> int:
     """Estimate the bytes of all images, decoded, from some that are spread evenly over them."""
     sizes = []
     for index in np.unique(np.linspace(0, len(samples) - 1, PROBES, dtype=np.int64)):
         try:
-            content = samples.read(int(index))
-            sizes.append(size_of(content, max_pixels) if isinstance(content, bytes) else content[..., 0].size)
+            picture = open_picture(samples.read(int(index)), max_pixels)
         except (OSError, BadImage):
             continue
+        rows, columns = kept_size(picture.rows, picture.columns, short_side)
+        sizes.append(rows * columns)
     return int(3 * np.mean(sizes) * len(samples)) if sizes else 0
 
 
-def decode_all(samples: Samples, max_pixels: int, room: int) -> Cached | None:
+def kept_size(rows: int, columns: int, short_side: int | None) -> Grid:
+    """Give the size at which a picture is kept; 0x0 if it is not."""
+    if short_side is None:
+        return Grid(rows, columns) if rows * columns < LARGE else Grid(0, 0)
+    factor = min(1.0, short_side / min(rows, columns))
+    return Grid(max(1, round(rows * factor)), max(1, round(columns * factor)))
+
+
+def decode_all(samples: Samples, decode: Callable[[int], Tensor | None], room: int) -> Cached | None:
     """Decode all images with several threads; None if they turn out not to fit into `room` bytes."""
 
     def decode_chunk(start: int) -> tuple[Tensor, NDArray[np.int64]]:
-        rows = range(start, min(start + CHUNK, len(samples)))
-        images = [decode_or_none(samples, row, max_pixels) for row in rows]
+        images = [decode(row) for row in range(start, min(start + CHUNK, len(samples)))]
         shapes = np.array([(0, 0) if image is None else image.shape[1:] for image in images], dtype=np.int64)
         flat = [image.permute(1, 2, 0).flatten() for image in images if image is not None]
         return torch.cat(flat) if flat else torch.empty(0, dtype=torch.uint8), shapes
@@ -131,12 +148,19 @@ def decode_all(samples: Samples, max_pixels: int, room: int) -> Cached | None:
     return Cached(samples, pixels, np.concatenate(shapes))
 
 
-def decode_or_none(samples: Samples, index: int, max_pixels: int) -> Tensor | None:
-    """Decode an image, or not, if it is broken."""
+def decode_or_none(samples: Samples, max_pixels: int, short_side: int | None, index: int) -> Tensor | None:
+    """Decode an image at the size at which it is kept, or not, if it is not kept or broken."""
     try:
-        return read_pixels(samples, index, max_pixels)
+        picture = read_picture(samples, index, max_pixels)
+        size = kept_size(picture.rows, picture.columns, short_side)
+        if not size.rows:
+            return None
+        pixels = picture.pixels(least=size)
     except BadImage:
         return None
+    if pixels.shape[1:] == size:
+        return pixels
+    return nnf.interpolate(pixels[None], tuple(size), mode="bicubic", antialias=True)[0]
 
 
 def free_memory() -> int:
@@ -158,33 +182,3 @@ def free_shared_memory() -> int:
     """Count the bytes that processes can still share; containers often have 64 MB in all."""
     shared = Path("/dev/shm")
     return shutil.disk_usage(shared).free if shared.is_dir() else free_memory()
-
-
-class RememberedBatches:
-    """Evaluation batches that are made once and kept, if all of them fit into `budget` bytes; else made each time."""
-
-    def __init__(self, batches: EvalBatches, budget: int | None = None) -> None:
-        self.batches = batches
-        self.budget = min(BUDGET, free_memory() // 4) if budget is None else budget
-        self.kept: list[Batch] = []
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[Batch]:
-        if self.kept:
-            yield from self.kept
-            return
-        kept: list[Batch] = []
-        for batch in self.batches:
-            if batch.images.nbytes * len(self.batches) <= self.budget:
-                kept.append(own(batch))
-            yield batch
-        if len(kept) == len(self.batches):
-            self.kept = kept
-
-
-def own(batch: Batch) -> Batch:
-    """Copy a batch out of the memory that it came in from a worker, of which a process can hold few pieces."""
-    copy = Batch(batch.images.clone(), batch.labels.clone(), batch.indices.clone(), batch.epochs.clone(), batch.bad)
-    return copy.pin_memory() if batch.images.is_pinned() else copy

@@ -3,61 +3,25 @@
 from __future__ import annotations
 
 import io
-import struct
-import threading
-import warnings
-import zlib
+from typing import Protocol
 
 import numpy as np
 import torch
-import torchvision.io  # registers torch.ops.image
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from vit_cli.data.jpeg import Header, decode_jpeg, read_header
+from vit_cli.data.pillow import QUIET, UNREADABLE, orientation, recognise, to_rgb
 from vit_cli.data.samples import Content
+from vit_cli.section import Grid
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """What is decoded; a file's first bytes decide, not its name."""
 MAX_PIXELS = 64_000_000
-SIGNATURES = (
-    (0, b"\xff\xd8\xff", "JPEG"),
-    (0, b"\x89PNG", "PNG"),
-    (0, b"GIF8", "GIF"),
-    (8, b"WEBP", "WEBP"),
-    (0, b"II*\0", "TIFF"),
-    (0, b"MM\0*", "TIFF"),
-    (0, b"8BPS", "PSD"),
-    (0, b"%!PS", "EPS"),
-    (0, b"%PDF", "PDF"),
-    (0, b"\0\0\1\0", "ICO"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (4, b"JXL ", "JPEG XL"),
-    (4, b"jP  ", "JPEG 2000"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftyphe", "HEIC"),
-    (4, b"ftypmif1", "HEIC"),
-    (0, b"<svg", "SVG"),
-    (0, b"<?xml", "XML or SVG"),
-    (0, b"<!DOCTYPE", "HTML"),
-    (0, b"<html", "HTML"),
-)
-ORIENTATION = 0x0112
-"""The EXIF tag that says how a picture is to be turned."""
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    EOFError,
-    ArithmeticError,
-    LookupError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
-"""What Pillow raises for damaged files."""
+CUT = "damaged: cut off before its end"
+LATE = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+"""What in a PNG may say how it is to be turned; it may come after the pixels."""
 
 
 class BadImage(ValueError):
@@ -73,47 +37,36 @@ class BadImage(ValueError):
         return self.reason.partition(":")[0]
 
 
-class QuietPillow:
-    """While entered, Pillow warns of nothing and leaves the limit on sizes to us.
+class Picture(Protocol):
+    """A picture whose size is known, turned upright as its EXIF says, but which is not decoded yet."""
 
-    Both are settings of the whole process, so the first thread that enters changes them and the last that leaves
-    restores them.
-    """
+    @property
+    def rows(self) -> int:
+        """Count its rows."""
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.inside = 0
+    @property
+    def columns(self) -> int:
+        """Count its columns."""
 
-    def __enter__(self) -> None:
-        with self.lock:
-            self.inside += 1
-            if self.inside == 1:
-                self.limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-                self.filters = warnings.catch_warnings()
-                self.filters.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\.")
+    def pixels(self, least: Grid | None = None, bottom: int | None = None) -> Tensor:
+        """Decode it, upright: (3, h, w) uint8 of its own memory. Raises BadImage.
 
-    def __exit__(self, *error: object) -> None:
-        with self.lock:
-            self.inside -= 1
-            if self.inside == 0:
-                self.filters.__exit__(None, None, None)
-                Image.MAX_IMAGE_PIXELS = self.limit
+        A large JPEG may come at 1/2, 1/4 or 1/8 of its size as long as `least` is left in both sides. Rows from `bottom`
+        on, counted at full size, may be black.
+        """
 
 
-QUIET = QuietPillow()
+def open_picture(content: Content, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read the header of an encoded picture, or take pixels (h, w) or (h, w, 3). Raises BadImage."""
+    if not isinstance(content, bytes):
+        return ArrayPicture(content)
+    header = read_header(content)
+    return PillowPicture(content, max_pixels) if header is None else JpegPicture(content, header, max_pixels)
 
 
 def to_pixels(content: Content, max_pixels: int = MAX_PIXELS) -> Tensor:
     """Give an image as (3, h, w) uint8 of its own memory, laid out as `decode` does it. Raises BadImage."""
-    return decode(content, max_pixels) if isinstance(content, bytes) else from_array(content)
-
-
-def from_array(pixels: NDArray[np.uint8]) -> Tensor:
-    """(h, w) grey or (h, w, 3) RGB -> (3, h, w), copied."""
-    if pixels.ndim == 2:
-        pixels = np.broadcast_to(pixels[..., None], (*pixels.shape, 3))
-    return torch.from_numpy(np.array(pixels, order="C")).permute(2, 0, 1)
+    return open_picture(content, max_pixels).pixels()
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Tensor:
@@ -123,30 +76,105 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Tensor:
     orientation of EXIF is applied; a colour profile is not. The size is read from the header first, so that a small
     file can't fill the memory. The three colours of a pixel lie side by side: such images are resized faster.
     """
-    with QUIET:
-        image = read_header(data, max_pixels)
-        is_jpeg = image.format in ("JPEG", "MPO")
-        if is_jpeg and is_cut(data):
-            raise BadImage("damaged: cut off before its end")
-        try:
-            pixels = decode_jpeg(data) if is_jpeg and image.mode in ("L", "RGB") else None
-            if pixels is None:
-                pixels = from_array(np.asarray(to_rgb(image)))
-            return turn(
-                pixels, orientation(image)
-            )  # asked after decoding: a TIFF is turned by Pillow, and no longer says so
-        except UNREADABLE as error:
-            raise BadImage(f"damaged: {one_line(error)}") from error
+    return open_picture(data, max_pixels).pixels()
 
 
 def size_of(data: bytes, max_pixels: int = MAX_PIXELS) -> int:
     """Count the pixels of a picture from its header. Raises BadImage."""
-    with QUIET:
-        image = read_header(data, max_pixels)
-    return image.width * image.height
+    picture = open_picture(data, max_pixels)
+    return picture.rows * picture.columns
 
 
-def read_header(data: bytes, max_pixels: int) -> Image.Image:
+class ArrayPicture:
+    """A picture that is in memory already: (h, w) grey or (h, w, 3) RGB."""
+
+    def __init__(self, array: NDArray[np.uint8]) -> None:
+        self.array = array
+        self.rows, self.columns = array.shape[:2]
+
+    def pixels(self, least: Grid | None = None, bottom: int | None = None) -> Tensor:
+        """Copy it, all of it."""
+        del least, bottom
+        return from_array(self.array)
+
+
+class JpegPicture:
+    """A grey or YCbCr JPEG for libjpeg-turbo; what that refuses is Pillow's. Raises BadImage."""
+
+    def __init__(self, data: bytes, header: Header, max_pixels: int) -> None:
+        check_size(header.rows, header.columns, max_pixels)
+        self.data = data
+        self.header = header
+        self.max_pixels = max_pixels
+        self.is_lying = header.orientation >= 5
+        self.rows, self.columns = swap(Grid(header.rows, header.columns), self.is_lying)
+
+    def pixels(self, least: Grid | None = None, bottom: int | None = None) -> Tensor:
+        """Decode it; about 1.5 times as fast as Pillow, on photos of 12 megapixels 4 times, or 10 if they may come smaller."""
+        if is_cut(self.data, self.header.scan):
+            raise BadImage(CUT)
+        keeps_rows = self.header.orientation <= 2
+        stored = swap(least, self.is_lying) if least else None
+        pixels = decode_jpeg(self.data, self.header, stored, bottom if keeps_rows else None)
+        if pixels is None:
+            return PillowPicture(self.data, self.max_pixels).pixels()
+        return turn(pixels, self.header.orientation)
+
+
+class PillowPicture:
+    """A picture of any kind that Pillow can read, of which it opened the header. Raises BadImage."""
+
+    def __init__(self, data: bytes, max_pixels: int) -> None:
+        self.data = data
+        with QUIET:
+            self.image = open_with_pillow(data, max_pixels)
+            self.rows, self.columns = swap(Grid(self.image.height, self.image.width), self.is_lying())
+
+    def is_lying(self) -> bool:
+        """Tell whether the header's rows are the upright picture's columns."""
+        if self.image.format == "TIFF":  # Pillow turns it by itself, and says its upright size from the beginning
+            return False
+        if self.image.format == "PNG" and "exif" not in self.image.info:
+            if not any(mark in self.data for mark in LATE):
+                return False
+            self.load()
+        return orientation(self.image) >= 5
+
+    def load(self) -> Image.Image:
+        """Decode the first frame, once."""
+        try:
+            self.image.load()
+        except UNREADABLE as error:
+            raise BadImage(f"damaged: {one_line(error)}") from error
+        return self.image
+
+    def pixels(self, least: Grid | None = None, bottom: int | None = None) -> Tensor:
+        """Decode it, all of it."""
+        del least, bottom
+        if self.image.format in ("JPEG", "MPO") and is_cut(self.data, find_scan(self.data)):
+            raise BadImage(CUT)
+        with QUIET:
+            image = self.load()
+            try:
+                pixels = from_array(np.asarray(to_rgb(image)))
+                return turn(pixels, orientation(image))  # asked after decoding: a turned TIFF no longer says so
+            except UNREADABLE as error:
+                raise BadImage(f"damaged: {one_line(error)}") from error
+
+
+def swap(size: Grid, is_lying: bool) -> Grid:
+    """Take rows for columns, if a picture lies on its side."""
+    return Grid(size.columns, size.rows) if is_lying else size
+
+
+def from_array(pixels: NDArray[np.uint8]) -> Tensor:
+    """(h, w) grey or (h, w, 3) RGB -> (3, h, w), copied."""
+    if pixels.ndim == 2:
+        pixels = np.broadcast_to(pixels[..., None], (*pixels.shape, 3))
+    return torch.from_numpy(np.array(pixels, order="C")).permute(2, 0, 1)
+
+
+def open_with_pillow(data: bytes, max_pixels: int) -> Image.Image:
     """Open a picture without decoding it. Raises BadImage if it is no picture, of a kind not allowed, or too big."""
     if not data:
         raise BadImage("empty file")
@@ -159,14 +187,19 @@ def read_header(data: bytes, max_pixels: int) -> Image.Image:
         raise BadImage(f"damaged: {kind} header" if kind in FORMATS else f"unsupported format: {kind}") from error
     except UNREADABLE as error:
         raise BadImage(f"damaged: {one_line(error)}") from error
-    if image.width * image.height > max_pixels:
-        raise BadImage(f"too many pixels: {image.width}x{image.height}, data.max_pixels is {max_pixels}")
+    check_size(image.height, image.width, max_pixels)
     return image
 
 
-def is_cut(data: bytes) -> bool:
-    """Tell a JPEG without an end marker, which no coded pixels can hold; some decoders make up grey pixels, some refuse it."""
-    return data.find(b"\xff\xd9", find_scan(data)) < 0
+def check_size(rows: int, columns: int, max_pixels: int) -> None:
+    """Refuse a picture that is too big. Raises BadImage."""
+    if rows * columns > max_pixels:
+        raise BadImage(f"too many pixels: {columns}x{rows}, data.max_pixels is {max_pixels}")
+
+
+def is_cut(data: bytes, scan: int) -> bool:
+    """Tell a JPEG without an end marker after its scan, which no coded pixels hold; some decoders make up grey, some refuse."""
+    return data.rfind(b"\xff\xd9", scan) < 0
 
 
 def find_scan(data: bytes) -> int:
@@ -179,52 +212,6 @@ def find_scan(data: bytes) -> int:
     return data.find(b"\xff\xda")
 
 
-def decode_jpeg(data: bytes) -> Tensor | None:
-    """Decode a grey or YCbCr JPEG with libjpeg-turbo: (3, h, w), or None for what Pillow shall decide.
-
-    The operator is called by its own name: it outlives torchvision's Python function for it, which is deprecated since
-    0.29, and is about 1.6 times as fast as Pillow on photos, 4 times on thumbnails. A torchvision without it is served
-    by Pillow.
-    """
-    if not hasattr(torch.ops.image, "decode_jpeg"):
-        return None
-    try:
-        pixels: Tensor = torch.ops.image.decode_jpeg(
-            torch.frombuffer(bytearray(data), dtype=torch.uint8), torchvision.io.ImageReadMode.RGB.value, False
-        )
-    except RuntimeError:
-        return None
-    return pixels
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Decode the first frame to RGB, with Pillow."""
-    image.load()
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(scale_deep(np.asarray(image), image.mode)).convert("RGB")
-    if image.has_transparency_data:
-        colours = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), colours).convert("RGB")
-    return image.convert("RGB")
-
-
-def scale_deep(pixels: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
-    """Scale 16-bit grey to 8 bits. Raises ValueError for other depths, whose white nobody knows."""
-    wide = pixels.astype(np.int64)
-    if mode == "F" or wide.min() < 0 or wide.max() > 0xFFFF:
-        raise ValueError(f"grey of mode {mode} is neither 8 nor 16 bits deep")
-    return ((wide * 255 + 0x7FFF) // 0xFFFF).astype(np.uint8)
-
-
-def orientation(image: Image.Image) -> int:
-    """Read how a picture is to be turned, 1 to 8; 1 (not at all) where EXIF is absent or broken."""
-    try:
-        value = image.getexif().get(ORIENTATION, 1)
-    except UNREADABLE:
-        return 1
-    return value if isinstance(value, int) else 1
-
-
 def turn(pixels: Tensor, value: int) -> Tensor:
     """Turn (3, h, w) upright, by the EXIF orientation `value`."""
     if not 2 <= value <= 8:
@@ -233,12 +220,6 @@ def turn(pixels: Tensor, value: int) -> Tensor:
         pixels = pixels.transpose(1, 2)
     flips = {2: (2,), 3: (1, 2), 4: (1,), 5: (), 6: (2,), 7: (1, 2), 8: (1,)}[value]
     return pixels.flip(flips).permute(1, 2, 0).contiguous().permute(2, 0, 1)
-
-
-def recognise(data: bytes) -> str | None:
-    """Name a format by its first bytes."""
-    start = data[:64].lstrip(b"\xef\xbb\xbf \r\n\t") if data[:1] in b"\xef \r\n\t<" else data[:64]
-    return next((name for at, magic, name in SIGNATURES if start[at : at + len(magic)].lower() == magic.lower()), None)
 
 
 def one_line(error: BaseException) -> str:

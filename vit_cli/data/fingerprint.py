@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_cli.data.hf import HuggingFaceSamples
-from vit_cli.data.keys import BITS
 from vit_cli.data.samples import Files, Pixels, Samples, View, printable
+from vit_cli.data.shards import ShardSamples
 from vit_cli.data.split import EVERY
+from vit_cli.keys import BITS
 
 Rows = NDArray[np.int64]
+CHUNK = 2**21
+"""Images of shards that are looked at together: there may be hundreds of millions."""
 SHOWN = 8
 """Differences that are told; the rest is counted."""
 
@@ -23,12 +26,14 @@ def fingerprint(samples: Samples) -> dict[str, list[int]]:
     """Give [images, hash of what they are, hash of their rows] for each class, hashes below 2**63.
 
     What an image is: its key; where that is only a row number, also its pixels (`Pixels`), or the size and file name of
-    its picture (Hugging Face). Where the data lies does not count, nor what is inside the files of a folder. Images
-    count in their order, so equal fingerprints mean equal epochs. Images without classes are one class, and their labels
-    count. Takes less than a second for a million images, besides what reading all pixels takes. Samples are best given
-    as they were opened: cached ones give their keys alone.
+    its picture (Hugging Face); in shards the hash of its key and its size. Where the data lies does not count, nor what is
+    inside the files of a folder. Images count in their order, so equal fingerprints mean equal epochs. Images without
+    classes are one class, and their labels count. Takes less than a second for a million images, besides what reading all
+    pixels takes. Samples are best given as they were opened: cached ones give their keys alone.
     """
     content = reader(samples)
+    if isinstance(samples.base if isinstance(samples, View) else samples, ShardSamples) and samples.labels.ndim == 1:
+        return fingerprint_in_chunks(samples, content)
     if samples.labels.ndim > 1:
         rows = np.arange(len(samples))
         labelled = content(rows) + samples.labels.astype("<f8").tobytes()
@@ -38,6 +43,28 @@ def fingerprint(samples: Samples) -> dict[str, list[int]]:
     return {
         name: [len(rows), hash_bytes(content(rows)), hash_bytes(as_bytes(rows))]
         for name, rows in zip(samples.classes, parts, strict=True)
+    }
+
+
+def fingerprint_in_chunks(samples: Samples, content: Callable[[Rows], bytes]) -> dict[str, list[int]]:
+    """Give the same, chunk by chunk; what stands for many images must be what stands for each, all of one length."""
+    kind = np.min_scalar_type(len(samples.classes))  # small numbers are sorted faster
+    counts = [0] * len(samples.classes)
+    hashes = [(blake2b(digest_size=8), blake2b(digest_size=8)) for _ in samples.classes]
+    for start in range(0, len(samples), CHUNK):
+        labels = samples.labels[start : start + CHUNK].astype(kind)
+        rows = start + np.argsort(labels, kind="stable")
+        images, places = content(rows), as_bytes(rows)
+        ends = np.cumsum(np.bincount(labels, minlength=len(samples.classes)))
+        for number in np.unique(labels).tolist():
+            here = int(ends[number - 1]) if number else 0, int(ends[number])
+            counts[number] += here[1] - here[0]
+            for hash, text in zip(hashes[number], (images, places), strict=True):
+                width = len(text) // len(rows)
+                hash.update(text[here[0] * width : here[1] * width])
+    return {
+        name: [count, *(shorten(hash.digest()) for hash in pair)]
+        for name, count, pair in zip(samples.classes, counts, hashes, strict=True)
     }
 
 
@@ -110,6 +137,12 @@ def read_table(samples: HuggingFaceSamples) -> Callable[[Rows], bytes]:
     return lambda rows: as_bytes(rows) + as_bytes(lengths[rows]) + "\0".join(texts[rows]).encode()
 
 
+@reader.register
+def read_shards(samples: ShardSamples) -> Callable[[Rows], bytes]:
+    """Read the hash of the key and the size of each picture, from the index."""
+    return lambda rows: as_bytes(np.stack([samples.key_hashes[rows], samples.sizes[rows].astype(np.int64)], axis=1))
+
+
 def as_bytes(numbers: NDArray[np.int64]) -> bytes:
     """Write numbers in the same way on every machine."""
     return numbers.astype("<i8").tobytes()
@@ -117,4 +150,9 @@ def as_bytes(numbers: NDArray[np.int64]) -> bytes:
 
 def hash_bytes(content: bytes) -> int:
     """Give the first 63 bits of the BLAKE2b hash."""
-    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big") >> (64 - BITS)
+    return shorten(blake2b(content, digest_size=8).digest())
+
+
+def shorten(digest: bytes) -> int:
+    """Give the first 63 bits of a hash of 8 bytes."""
+    return int.from_bytes(digest, "big") >> (64 - BITS)

@@ -4,66 +4,57 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from vit_cli.data.ahead import Patience, make_batches
 from vit_cli.data.bad import Bad
-from vit_cli.data.decode import MAX_PIXELS, BadImage, one_line, to_pixels
-from vit_cli.data.keys import derive
+from vit_cli.data.batch import Batch, Stopwatch, assemble
+from vit_cli.data.decode import MAX_PIXELS, BadImage, Picture, one_line, open_picture
 from vit_cli.data.order import Draws, Order
 from vit_cli.data.samples import Samples
 from vit_cli.errors import DataError
+from vit_cli.keys import Keys, derive, image_keys
+from vit_cli.section import Look
 
-Transform = Callable[[Tensor], Tensor]
-"""(3, h, w) uint8 -> (3, H, W) uint8; random only through torch's default generator on the CPU."""
 WAITS = (0.1, 0.5)
 """Seconds to wait before a file that could not be read is tried again; missing and forbidden files are not."""
+LARGE = 1_000_000
+"""Pictures of so many pixels may be decoded at 1/2, 1/4 or 1/8 of their size where no more is needed."""
 ATTEMPTS = 20
 """So many images in a row may be broken before the search for a readable one is given up."""
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Images (b, 3, H, W) uint8 and labels (b,) int64; for training also what was drawn, and which images were broken.
+class Augmentation(Protocol):
+    """What happens to training images: each is brought to the model's resolution, then all are changed together.
 
-    `indices` and `epochs` are (b,) int64 on the CPU: the draw of each position, also where its image was replaced.
+    All that is random about an image is a function of its key.
     """
 
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
-    epochs: Tensor
-    bad: tuple[Bad, ...] = ()
+    def draw(self, keys: Keys) -> Sequence[Any]:
+        """Draw for each image what `look` needs."""
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    def look(self, h: int, w: int, drawn: Any) -> Look:
+        """Say what is needed of a picture of h x w pixels, and how it gets the model's resolution."""
 
-    def to(self, device: torch.device) -> Batch:
-        """Move images and labels, without waiting for it if they are pinned."""
-        images = self.images.to(device, non_blocking=True)
-        return Batch(images, self.labels.to(device, non_blocking=True), self.indices, self.epochs, self.bad)
-
-    def pin_memory(self) -> Batch:
-        """Move images and labels into memory that a GPU can fetch from by itself (called by DataLoader)."""
-        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.indices, self.epochs, self.bad)
+    def change(self, images: Tensor, keys: Keys) -> Tensor:
+        """Change (b, 3, rows, columns) uint8 of the model's resolution, on their device; the argument stays as it is."""
 
 
 class TrainBatches:
     """The batches of `steps`, as seen by process `rank` of `size`; iterate once for the whole run.
 
-    The transform of an image runs with torch's generator seeded by (seed, epoch key, index) alone. A broken image is
-    replaced by another, drawn by the same key and the number of the attempt, and reported in `bad`. Raises DataError.
+    A broken image is replaced by another, drawn by the key of the first and the number of the attempt, and reported in
+    `bad`. Unless it `changes` images, they are left as they have been brought to size. Raises DataError.
     """
 
     def __init__(
         self,
         samples: Samples,
         order: Order,
-        transform: Transform,
+        augmentation: Augmentation,
         *,
         steps: range,
         rank: int = 0,
@@ -71,16 +62,18 @@ class TrainBatches:
         workers: int = 0,
         max_pixels: int = MAX_PIXELS,
         patience: Patience = Patience(),
+        changes: bool = True,
     ) -> None:
         self.samples = samples
         self.order = order
-        self.transform = transform
+        self.augmentation = augmentation
         self.steps = steps
         self.start = rank * order.batch_size // size
         self.stop = (rank + 1) * order.batch_size // size
         self.workers = workers
         self.patience = patience
         self.max_pixels = max_pixels
+        self.changes = changes
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -90,24 +83,32 @@ class TrainBatches:
 
     def make(self, step: int) -> Batch:
         """Make this process's part of the batch of a step."""
+        watch = Stopwatch()
         draws = self.order.draws(step, self.start, self.stop)
+        keys = image_keys(self.order.seed, draws.epochs, draws.indices)
         images: list[Tensor] = []
         rows: list[int] = []
         bad: list[Bad] = []
-        with torch.random.fork_rng(devices=[]):
-            for epoch, index in zip(draws.epochs.tolist(), draws.indices.tolist(), strict=True):
-                pixels, row = self.find(epoch, index, bad)
-                torch.default_generator.manual_seed(derive("augment", self.order.seed, epoch, index))
-                images.append(self.transform(pixels))
-                rows.append(row)
-        return assemble(self.samples, images, rows, draws, bad)
+        for place, drawn in enumerate(self.augmentation.draw(keys)):
+            image, row = self.find(draws, place, drawn, bad, watch)
+            images.append(image)
+            rows.append(row)
+        batch = assemble(self.samples, images, rows, draws, bad)
+        watch.lap("cut")
+        if self.changes:
+            batch = change(batch, self.augmentation, self.order.seed)
+        watch.lap("change")
+        return batch.timed(watch.stages())
 
-    def find(self, epoch: int, index: int, bad: list[Bad]) -> tuple[Tensor, int]:
-        """Give the pixels of image `index`, or of another in its place, and which it was; add broken ones to `bad`."""
+    def find(self, draws: Draws, place: int, drawn: Any, bad: list[Bad], watch: Stopwatch) -> tuple[Tensor, int]:
+        """Give the image of a place in the batch, or another for it, and its row; add broken ones to `bad`."""
+        epoch, index = int(draws.epochs[place]), int(draws.indices[place])
         row = index
         for attempt in range(ATTEMPTS):
             try:
-                return read_pixels(self.samples, row, self.max_pixels), row
+                return show(
+                    self.samples, row, lambda h, w: self.augmentation.look(h, w, drawn), self.max_pixels, watch
+                ), row
             except BadImage as error:
                 bad.append(Bad(row, self.samples.name(row), error.reason))
             row = derive("replace", self.order.seed, epoch, index, attempt) % len(self.samples)
@@ -127,7 +128,7 @@ class EvalBatches:
     def __init__(
         self,
         samples: Samples,
-        transform: Transform,
+        look: Callable[[int, int], Look],
         *,
         batch_size: int,
         rank: int = 0,
@@ -137,7 +138,7 @@ class EvalBatches:
         patience: Patience = Patience(),
     ) -> None:
         self.samples = samples
-        self.transform = transform
+        self.look = look
         self.batch_size = batch_size
         self.patience = patience
         batches = -(-len(samples) // batch_size)
@@ -153,18 +154,18 @@ class EvalBatches:
 
     def make(self, number: int) -> Batch:
         """Make one batch."""
-        start = number * self.batch_size
+        start, watch = number * self.batch_size, Stopwatch()
         rows = range(start, min(start + self.batch_size, len(self.samples)))
-        images = [
-            self.transform(self.pixels(row)) for row in rows or range(1)
-        ]  # an empty batch too has a size of image
+        images = [self.image(row, watch) for row in rows or range(1)]  # an empty batch too has a size of image
         indices = np.asarray(rows, dtype=np.int64)
-        return assemble(self.samples, images, rows, Draws(indices, np.zeros_like(indices), indices))
+        batch = assemble(self.samples, images, rows, Draws(indices, np.zeros_like(indices), indices))
+        watch.lap("cut")
+        return batch.timed(watch.stages())
 
-    def pixels(self, row: int) -> Tensor:
-        """Read one image: (3, h, w)."""
+    def image(self, row: int, watch: Stopwatch) -> Tensor:
+        """Read one image and bring it to the model's resolution: (3, rows, columns)."""
         try:
-            return read_pixels(self.samples, row, self.max_pixels)
+            return show(self.samples, row, self.look, self.max_pixels, watch)
         except BadImage as error:
             raise DataError(
                 f"{self.samples.name(row)} can't be evaluated: {error.reason}",
@@ -172,11 +173,24 @@ class EvalBatches:
             ) from error
 
 
-def read_pixels(samples: Samples, index: int, max_pixels: int) -> Tensor:
-    """Read and decode an image: (3, h, w) uint8. Raises BadImage, after trying a failing disk again."""
+def show(samples: Samples, row: int, look_at: Callable[[int, int], Look], max_pixels: int, watch: Stopwatch) -> Tensor:
+    """Read an image, decode what is needed of it and bring it to size: (3, rows, columns) uint8. Raises BadImage."""
+    picture = read_picture(samples, row, max_pixels)
+    watch.lap("read")
+    look = look_at(picture.rows, picture.columns)
+    least = look.least if picture.rows * picture.columns >= LARGE else None
+    pixels = picture.pixels(least, look.bottom)
+    watch.lap("decode")
+    image = look.take(pixels)
+    watch.lap("cut")
+    return image
+
+
+def read_picture(samples: Samples, index: int, max_pixels: int) -> Picture:
+    """Read an image and its header. Raises BadImage, after trying a failing disk again."""
     for wait in (*WAITS, None):
         try:
-            return to_pixels(samples.read(index), max_pixels)
+            return open_picture(samples.read(index), max_pixels)
         except OSError as error:
             if wait is None or isinstance(error, FileNotFoundError | PermissionError):
                 raise BadImage(f"unreadable: {error.strerror or one_line(error)}") from error
@@ -184,14 +198,7 @@ def read_pixels(samples: Samples, index: int, max_pixels: int) -> Tensor:
     raise AssertionError("the last wait is None")
 
 
-def assemble(
-    samples: Samples,
-    images: Sequence[Tensor],
-    rows: Sequence[int],
-    draws: Draws,
-    bad: Sequence[Bad] = (),
-) -> Batch:
-    """Put images together; `rows` are those shown, which differ from those drawn where one was broken."""
-    labels = torch.from_numpy(samples.labels[np.asarray(rows, dtype=np.int64)])
-    stacked = torch.stack(list(images)).contiguous()[: len(rows)]
-    return Batch(stacked, labels, torch.from_numpy(draws.indices), torch.from_numpy(draws.epochs), tuple(bad))
+def change(batch: Batch, augmentation: Augmentation, seed: int) -> Batch:
+    """Change the images of a training batch as their keys say, wherever they are."""
+    keys = image_keys(seed, batch.epochs.numpy(), batch.indices.numpy())
+    return batch.with_images(augmentation.change(batch.images, keys).contiguous())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_cli.data.keys import derive
+from vit_cli.keys import derive, mix
 
 ROUNDS = 8
 SMALLEST_SIDE = 4
@@ -42,13 +42,6 @@ class Permutation:
             row = (row + mix(column ^ first) % np.uint64(self.rows)) % np.uint64(self.rows)
             column = (column + mix(row ^ second) % np.uint64(self.columns)) % np.uint64(self.columns)
         return (row * np.uint64(self.columns) + column).astype(np.int64)
-
-
-def mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Hash 64 bits to 64 bits (the finaliser of SplitMix64; Steele, Lea & Flood, 2014)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
 
 
 @dataclass(frozen=True, eq=False)

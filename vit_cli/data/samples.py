@@ -16,6 +16,9 @@ from vit_cli.errors import DataError
 MAX_BYTES = 256 * 2**20
 """No picture that is small enough to be decoded has a file that large."""
 
+COUNTED = 2**22
+"""Labels that are counted together: there may be hundreds of millions."""
+
 Content = bytes | NDArray[np.uint8]
 """An encoded picture, or its pixels: (h, w) grey or (h, w, 3) RGB."""
 Labels = NDArray[Any]
@@ -156,7 +159,11 @@ def subset(samples: Samples, rows: NDArray[np.int64]) -> Samples:
 def count_images(samples: Samples) -> list[int]:
     """Count the images of each class, or with each label; of targets, those that are not zero."""
     if samples.labels.ndim == 1:
-        return np.bincount(samples.labels, minlength=len(samples.classes)).tolist()
+        parts = (samples.labels[start : start + COUNTED] for start in range(0, len(samples), COUNTED))
+        return sum(
+            (np.bincount(part, minlength=len(samples.classes)) for part in parts),  # it copies what is mapped
+            start=np.zeros(len(samples.classes), dtype=np.int64),
+        ).tolist()
     return np.count_nonzero(samples.labels, axis=0).tolist()
 
 

@@ -12,13 +12,16 @@ from vit_cli.data.digits import Digits
 from vit_cli.data.folder import TRAIN_NAMES, VAL_NAMES, Folder
 from vit_cli.data.hf import HuggingFace
 from vit_cli.data.samples import listed
+from vit_cli.data.shards import Shards, is_pack
 from vit_cli.data.sheet import DELIMITERS, did_you_mean
 from vit_cli.data.synthetic import Synthetic
 from vit_cli.data.table import Table
 from vit_cli.data.torchvision_sets import Torchvision
 from vit_cli.errors import DataError
 
-Source = Annotated[Folder | Digits | HuggingFace | Torchvision | Synthetic | Table, Field(discriminator="name")]
+Source = Annotated[
+    Folder | Digits | HuggingFace | Torchvision | Synthetic | Table | Shards, Field(discriminator="name")
+]
 
 Plain = dict[str, Any]
 
@@ -26,8 +29,9 @@ Plain = dict[str, Any]
 def source_from_path(path: Path) -> tuple[Plain, Plain | None]:
     """Give the sections for `--data PATH`, of training and of validation (None: no images of its own).
 
-    Understands class folders, a folder of split folders, parquet files named after their split, a single parquet file,
-    and a table of text. Raises DataError if the path is none of these, or has a training split without anything to validate on.
+    Understands class folders, shards with their index, a folder of split folders of either, parquet files named after
+    their split, a single parquet file, and a table of text. Raises DataError if the path is none of these, or has a
+    training split without anything to validate on.
     """
     path = path.expanduser().absolute()
     if path.is_file() and path.suffix == ".parquet":
@@ -42,6 +46,8 @@ def source_from_path(path: Path) -> tuple[Plain, Plain | None]:
     for place in (path, path / "data"):
         if any(place.glob("*.parquet")):
             return parquet_splits(place)
+    if is_pack(path):
+        return {"name": "shards", "path": str(path)}, None
     folders = {entry.name.lower(): entry.name for entry in sorted(path.iterdir()) if entry.is_dir()}
     train = next((folders[name] for name in TRAIN_NAMES if name in folders), None)
     if train is None:
@@ -52,7 +58,14 @@ def source_from_path(path: Path) -> tuple[Plain, Plain | None]:
             f"{path} has {train!r}, but nothing to validate on: {listed(list(folders.values()), 'folder', 'folders')}",
             f"add a folder 'val', or give {path / train} to have a part of it held out",
         )
-    return tuple({"name": "folder", "root": str(path), "split": split} for split in (train, val))  # type: ignore[return-value]
+    return split_section(path, train), split_section(path, val)
+
+
+def split_section(path: Path, split: str) -> Plain:
+    """Give the section of a split folder: of class folders, or of shards."""
+    if is_pack(path / split):
+        return {"name": "shards", "path": str(path), "split": split}
+    return {"name": "folder", "root": str(path), "split": split}
 
 
 def parquet_splits(place: Path) -> tuple[Plain, Plain | None]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_cli.data.keys import hash63
-from vit_cli.data.samples import Samples, subset
+from vit_cli.data.samples import Samples, View, subset
+from vit_cli.data.shards import ShardSamples
+from vit_cli.keys import hash63
 
 EVERY = "*"
 """Stands for the class of an image where images have no class, but labels or targets."""
@@ -63,5 +64,9 @@ def groups(samples: Samples) -> tuple[tuple[str, ...], NDArray[np.int64]]:
 
 
 def hashes(samples: Samples) -> NDArray[np.int64]:
-    """Hash the key of every image: (n,), 63 bits each."""
+    """Hash the key of every image: (n,), 63 bits each. The index of shards has them."""
+    if isinstance(samples, ShardSamples):
+        return samples.key_hashes
+    if isinstance(samples, View) and isinstance(samples.base, ShardSamples):
+        return hashes(samples.base)[samples.rows]
     return np.fromiter((hash63(samples.key(index)) for index in range(len(samples))), np.int64, len(samples))

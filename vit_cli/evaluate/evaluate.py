@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vit_cli.data.loader import Batch
+from vit_cli.data.batch import Batch
 from vit_cli.device import Precision, autocast
 from vit_cli.dist.world import World
 from vit_cli.metrics.task import Answer, Row, Task

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import glob
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,11 +12,13 @@ from typing import Literal
 from pydantic import ValidationError
 from torch import Tensor
 
+from vit_cli.augment.fit import Fit
 from vit_cli.augment.preprocess import Preprocess, build_eval_transform, normalise
 from vit_cli.checkpoint.model import Saved
 from vit_cli.data.decode import MAX_PIXELS
 from vit_cli.data.loader import EvalBatches
 from vit_cli.data.open import open_evaluation, open_splits
+from vit_cli.data.resident import find_resident
 from vit_cli.data.samples import Samples, UnknownClassError, count_images, listed
 from vit_cli.data.source import Source, parquet, source_from_path, with_columns
 from vit_cli.data.targets import match, tells_labels
@@ -72,7 +73,7 @@ class Ready:
         return self.data.max_pixels if self.data else MAX_PIXELS
 
     @property
-    def transform(self) -> Callable[[Tensor], Tensor]:
+    def transform(self) -> Fit:
         """What turns a decoded image (3, h, w) into one of the model's size, both uint8."""
         return build_eval_transform(self.preprocess, self.res)
 
@@ -220,7 +221,7 @@ def evaluate_saved(ready: Ready, samples: Samples, world: World, batch_size: int
     """Judge a saved model on `samples`, each image once, in the precision that it was trained in."""
     batches = EvalBatches(
         samples,
-        ready.transform,
+        ready.transform.look,
         batch_size=batch_size,
         rank=world.rank,
         size=world.size,
@@ -232,11 +233,11 @@ def evaluate_saved(ready: Ready, samples: Samples, world: World, batch_size: int
 
 def count_workers(ready: Ready, samples: Samples, world: World) -> int:
     """Give the number of processes that load images: what the recipe says, but none for few images."""
-    if len(samples) <= FEW:
+    if len(samples) <= FEW or find_resident(samples):
         return 0
     if ready.data and ready.data.workers != "auto":
         return ready.data.workers
-    return choose_workers(samples, os.cpu_count() or 1, world.size)
+    return choose_workers(os.cpu_count() or 1, world.size)
 
 
 def write_predictions(path: Path, answers: Answers, samples: Samples, task: Task) -> None:

@@ -31,7 +31,13 @@ class Data(Section):
     workers: Literal["auto"] | NonNegativeInt = Field(
         "auto", description="processes that read images; 0 reads in place"
     )
-    cache: Literal["auto", "none", "ram"] = Field("auto", description="keep decoded images in memory; auto: if few")
+    cache: Literal["auto", "none", "ram", "device"] = Field(
+        "auto", description="keep decoded images in memory, or on the GPU where they have one small size; auto: if few"
+    )
+    cache_size: Positive | None = Field(None, description="short side that larger images are reduced to when kept")
+    augment_on: Literal["auto", "workers", "device"] = Field(
+        "auto", description="where images are changed once they have the model's size; auto: on a GPU if there is one"
+    )
     max_bad: Share = Field(0.001, description="share of broken training images at which the run stops")
     timeout: Positive = Field(1800, description="seconds without an image after which the run ends")
     max_pixels: Positive = Field(64_000_000, description="the largest image that is decoded")

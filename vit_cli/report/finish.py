@@ -17,7 +17,7 @@ from vit_cli.train.wire import Run
 def report_run(run: Run) -> None:
     """Write pictures, model card and page of a finished run; called on the first process, after training."""
     alone = World(rank=0, size=1, device=run.world.device)
-    batch = run.input.first_batch()
+    batch = run.input.finish(run.input.first_batch())
     write_train_batch(run.folder, batch.images, batch.labels, run.task)
     ready = get_ready(run.folder.model, alone)
     evaluation = evaluate_saved(ready, run.splits.val, alone)

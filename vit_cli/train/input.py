@@ -5,65 +5,101 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+
+import torch
 
 from vit_cli.augment.preprocess import Preprocess, build_eval_transform
-from vit_cli.augment.transforms import build_train_transform
+from vit_cli.augment.transforms import build_augmentation
 from vit_cli.data.ahead import Patience
-from vit_cli.data.cache import RememberedBatches, cached
-from vit_cli.data.loader import Batch, EvalBatches, TrainBatches
+from vit_cli.data.batch import Batch
+from vit_cli.data.cache import cached
+from vit_cli.data.loader import EvalBatches, TrainBatches, change
 from vit_cli.data.open import Splits
 from vit_cli.data.order import Order
+from vit_cli.data.remember import RememberedBatches
+from vit_cli.data.resident import Resident, ResidentBatches, find_resident
+from vit_cli.data.samples import Samples
 from vit_cli.data.workers import choose_workers
 from vit_cli.dist.world import World
+from vit_cli.errors import DataError
 from vit_cli.recipe.plan import Plan
-from vit_cli.recipe.schema import Recipe
+from vit_cli.recipe.schema import Data, Recipe
 from vit_cli.section import as_grid
 
 
 @dataclass(frozen=True)
 class Input:
-    """This process's part of every batch; `order` says which images make up the global batch of a step."""
+    """This process's part of every batch; `order` says which images make up the global batch of a step.
+
+    `finish` is what is left to do to a batch that is on its device. `path` says how images come, in one word: from
+    workers, from this process, or resident in memory or on the device.
+    """
 
     order: Order
     judged: Iterable[Batch]
-    train: Callable[[range, int], TrainBatches]
+    train: Callable[[range], Iterable[Batch]]
+    finish: Callable[[Batch], Batch]
+    by_hand: TrainBatches
     total_steps: int
     workers: int
+    path: str
 
     def batches(self, first: int) -> Iterable[Batch]:
-        """Give the batches from step `first` to the end of the run."""
-        return self.train(range(first, self.total_steps), self.workers)
+        """Give the batches from step `first` to the end of the run, each still to be finished on its device."""
+        return self.train(range(first, self.total_steps))
 
     def first_batch(self) -> Batch:
-        """Make the first batch of the run anew, in this process."""
-        return self.train(range(1), 0).make(0)
+        """Make the first batch of the run anew, in this process; it is still to be finished."""
+        return self.by_hand.make(0)
 
 
 def make_input(recipe: Recipe, splits: Splits, plan: Plan, preprocess: Preprocess, world: World) -> Input:
     """Prepare to read what `splits` hold, as `recipe` and `plan` ask; nothing is read yet but what is cached."""
     data, res = recipe.data, as_grid(recipe.model.res)
-    samples = cached(splits.train, data.cache, data.max_pixels, world.size)
-    workers = choose_workers(samples, os.cpu_count() or 1, world.size) if data.workers == "auto" else data.workers
+    samples = cached(splits.train, data.cache, data.max_pixels, world.size, data.cache_size)
+    resident = choose_resident(samples, data, world.device)
+    workers = choose_workers(os.cpu_count() or 1, world.size) if data.workers == "auto" else data.workers
+    if resident and (data.workers == "auto" or resident.pixels.is_cuda):
+        workers = 0
     order = Order(len(samples), recipe.seed, plan.batch_size, data.repeats)
-    transform = build_train_transform(recipe.augment, res, preprocess)
+    augmentation = build_augmentation(recipe.augment, res, preprocess)
     patience = Patience(data.timeout, world.watch.say)
+    on_device = data.augment_on == "device" or (data.augment_on == "auto" and world.device.type == "cuda")
 
-    def train(steps: range, workers: int) -> TrainBatches:
+    def read(steps: range, workers: int) -> TrainBatches:
         return TrainBatches(
             samples,
             order,
-            transform,
+            augmentation,
             steps=steps,
             rank=world.rank,
             size=world.size,
             workers=workers,
             max_pixels=data.max_pixels,
             patience=patience,
+            changes=not on_device,
+        )
+
+    def train(steps: range) -> Iterable[Batch]:
+        if resident is None:
+            return read(steps, workers)
+        return ResidentBatches(
+            samples,
+            resident,
+            order,
+            augmentation,
+            steps=steps,
+            rank=world.rank,
+            size=world.size,
+            workers=workers,
+            patience=patience,
+            changes=not on_device,
         )
 
     judged = EvalBatches(
         splits.val,
-        build_eval_transform(preprocess, res),
+        build_eval_transform(preprocess, res).look,
         batch_size=recipe.eval.batch_size or plan.micro_batch,
         rank=world.rank,
         size=world.size,
@@ -71,4 +107,32 @@ def make_input(recipe: Recipe, splits: Splits, plan: Plan, preprocess: Preproces
         max_pixels=data.max_pixels,
         patience=patience,
     )
-    return Input(order, RememberedBatches(judged), train, plan.total_steps, workers)
+    return Input(
+        order,
+        RememberedBatches(judged),
+        train,
+        partial(change, augmentation=augmentation, seed=recipe.seed) if on_device else as_it_is,
+        read(range(1), 0),
+        plan.total_steps,
+        workers,
+        "resident" if resident else f"{workers} workers" if workers else "in place",
+    )
+
+
+def choose_resident(samples: Samples, data: Data, device: torch.device) -> Resident | None:
+    """Give the images that need no workers, on the GPU if they may go there; None where workers shall bring them.
+
+    Raises DataError if images shall be kept on the device that can't be, since they have different sizes.
+    """
+    if data.cache == "device":
+        resident = find_resident(samples, most_pixels=data.max_pixels)
+        if resident is None:
+            raise DataError("data.cache: device needs images that all have one size", "set data.cache to ram or auto")
+        return resident.to(device)
+    resident = find_resident(samples)
+    return resident.to(device) if resident and data.cache == "auto" and data.workers in ("auto", 0) else resident
+
+
+def as_it_is(batch: Batch) -> Batch:
+    """Leave a batch as the workers made it."""
+    return batch

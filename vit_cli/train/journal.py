@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vit_cli.checkpoint.commit import commit, told
+from vit_cli.data.batch import Stages
+from vit_cli.train.advice import Interval
 from vit_cli.train.folder import RunFolder, append
 from vit_cli.train.progress import Row
 
@@ -21,20 +23,27 @@ Item = TypeVar("Item")
 
 
 class Clock:
-    """Measures images per second, the share of time spent waiting for data, and the time that is left."""
+    """Measures images per second, the share of time spent waiting for data, and the time that is left.
+
+    `is_advised` says that the user was told what to do about waiting, which is told once.
+    """
 
     def __init__(self) -> None:
         self.start = time.monotonic()
         self.before = 0.0
         self.beaten = -HEARTBEAT_SECONDS
         self.recent: deque[tuple[float, int]] = deque(maxlen=200)
+        self.is_advised = False
         self.restart()
 
     def restart(self) -> None:
         """Start a new interval: of a row, without the evaluation before it."""
         self.since = time.monotonic()
         self.images = 0
+        self.steps = 0
+        self.stages = Stages()
         self.waited = 0.0
+        self.started = 0.0
 
     def beats(self) -> bool:
         """Tell whether it is time for another sign of life."""
@@ -44,20 +53,26 @@ class Clock:
         return is_time
 
     def waiting(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Pass `items` on, and note how long each was waited for."""
+        """Pass `items` on, and note how long each was waited for; the first wait holds the start of what makes them."""
         source = iter(items)
+        is_first = True
         while True:
             before = time.monotonic()
             try:
                 item = next(source)
             except StopIteration:
                 return
-            self.waited += time.monotonic() - before
+            waited = time.monotonic() - before
+            self.waited += waited
+            self.started += waited if is_first else 0.0
+            is_first = False
             yield item
 
-    def count(self, images: int) -> None:
-        """Note a finished step."""
+    def count(self, images: int, making: Stages = Stages()) -> None:
+        """Note a finished step, and the seconds that the making of its batch took."""
         self.images += images
+        self.steps += 1
+        self.stages = Stages(*(before + new for before, new in zip(self.stages, making, strict=True)))
         self.recent.append((time.monotonic(), images))
 
     @property
@@ -74,6 +89,12 @@ class Clock:
     def wait(self) -> float:
         """Share of this interval spent waiting for data."""
         return self.waited / max(time.monotonic() - self.since, 1e-9)
+
+    @property
+    def interval(self) -> Interval:
+        """What this interval's steps took, without the start of what makes the batches."""
+        seconds = time.monotonic() - self.since - self.started
+        return Interval(self.steps, seconds, self.waited - self.started, self.stages)
 
     def eta(self, steps_left: int) -> float:
         """Guess the seconds that `steps_left` steps take, from the latest ones, evaluations included."""

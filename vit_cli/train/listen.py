@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vit_cli.data.bad import Bad
-from vit_cli.data.loader import Batch
+from vit_cli.data.batch import Batch
 from vit_cli.device import fetch
 from vit_cli.errors import TrainingError
 from vit_cli.train.keep import beat

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from vit_cli.evaluate.evaluate import Evaluation
+from vit_cli.train.advice import find_advice
 from vit_cli.train.keep import save
 from vit_cli.train.listen import Ear
 from vit_cli.train.progress import Row, Tick
@@ -24,7 +25,7 @@ def run_loop(run: Run, state: TrainState, stop: StopFlag) -> None:
     for batch in clock.waiting(run.input.batches(state.step)):
         ear.note(batch, take_step(run, batch, state.step, stop))
         state.step += 1
-        clock.count(plan.batch_size)
+        clock.count(plan.batch_size, batch.seconds)
         steps_left = plan.total_steps - state.step
         run.progress.tick(Tick(state.step, plan.total_steps, clock.images_per_second, clock.eta(steps_left)))
         run.writer.check()
@@ -52,7 +53,7 @@ def is_due(run: Run, state: TrainState) -> bool:
 
 def judge(run: Run, state: TrainState, stop: StopFlag) -> bool:
     """Evaluate, write the row, and tell whether this is the best so far; a stop meanwhile leaves it to be done again."""
-    images_per_second, wait = run.clock.images_per_second, run.clock.wait
+    images_per_second, wait, took = run.clock.images_per_second, run.clock.wait, run.clock.interval
     with run.ema.swapped(run.model):
         evaluation = run.evaluate(stop)
     if run.world.any(stop.was_signalled):
@@ -75,6 +76,8 @@ def judge(run: Run, state: TrainState, stop: StopFlag) -> bool:
     state.judged_step, state.loss_total, state.loss_steps = state.step, 0.0, 0
     run.journal.add_row(row)
     run.progress.row(row)
+    if advice := find_advice(run, took):
+        run.progress.note(advice)
     run.clock.restart()
     return is_best
 

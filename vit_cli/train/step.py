@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from vit_cli.data.loader import Batch
+from vit_cli.data.batch import Batch
 from vit_cli.device import seed_all, send
 from vit_cli.dist.shard import update, whole
 from vit_cli.optim.groups import set_lr
@@ -33,7 +33,7 @@ class StepResult(NamedTuple):
 def take_step(run: Run, batch: Batch, step: int, stop: StopFlag) -> StepResult:
     """Make update number `step` (from 0) from this process's part of a global batch, in micro batches."""
     plan, world = run.plan, run.world
-    batch = batch.to(world.device)
+    batch = run.input.finish(batch.to(world.device))
     run.statistics.keep()
     total = torch.zeros((), device=world.device)
     starts = range(0, plan.process_batch, plan.micro_batch)

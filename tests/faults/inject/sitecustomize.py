@@ -139,9 +139,10 @@ def at_batch(make: Callable[..., Any]) -> Callable[..., Any]:
     """`loader`: a training batch is about to be made, mostly by a worker, for the update after `step` finished ones."""
 
     @wraps(make)
-    def wrapped(batches: Any, step: int) -> Any:
-        reach("loader", step)
-        return make(batches, step)
+    def wrapped(batches: Any, what: Any) -> Any:
+        for step in what if isinstance(what, range) else (what,):
+            reach("loader", step)
+        return make(batches, what)
 
     return wrapped
 
@@ -226,6 +227,7 @@ def draw_everywhere() -> None:
 PLACES = (
     ("vit_cli.data.folder", "Folder.open", partial(before, point="scan")),
     ("vit_cli.data.loader", "TrainBatches.make", at_batch),
+    ("vit_cli.data.resident", "ResidentBatches.make", at_batch),
     ("vit_cli.train.step", "take_step", at_step),
     ("vit_cli.optim.clip", "Clip.__call__", partial(before, point="after_backward")),
     ("vit_cli.metrics.score", "ScoreSheet.add", partial(before, point="val")),

@@ -88,14 +88,6 @@ def test_heartbeats_come_when_nothing_was_shown_for_ten_seconds(
     ]
 
 
-def test_much_waiting_for_data_is_explained_once(capsys: pytest.CaptureFixture[str]) -> None:
-    watch([ROW, *[ROW._replace(wait=0.4)] * 3])
-    err = capsys.readouterr().err
-    assert err.count("data.workers") == err.count("data.cache=ram") == 1
-    watch([ROW])
-    assert "data.workers" not in capsys.readouterr().err
-
-
 def test_quiet_shows_nothing() -> None:
     assert isinstance(make_progress(quiet=True, verbose=True), Silence)
 

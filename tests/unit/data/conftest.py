@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.unit.data.packs import pack, small_folder
 from tests.unit.data.pictures import write_folder, write_mnist, write_parquet
 from vit_cli.data.digits import Digits
 from vit_cli.data.folder import Folder
 from vit_cli.data.hf import HuggingFace
 from vit_cli.data.samples import Samples, subset
+from vit_cli.data.shards import Shards
 from vit_cli.data.synthetic import Synthetic
 from vit_cli.data.torchvision_sets import Torchvision
 
@@ -36,6 +38,9 @@ def open_kind(tmp_path: Path) -> Callable[[str], Samples]:
             return subset(Digits().open(), np.arange(37))
         if kind == "folder":
             return Folder(root=write_folder(tmp_path / "pictures", {"cat": 12, "dog": 25})).open()
+        if kind == "shards":
+            pack(small_folder(tmp_path / "pictures"), tmp_path / "pack")
+            return Shards(path=str(tmp_path / "pack")).open()
         if kind == "hf":
             path = write_parquet(tmp_path / "train.parquet", [i % 3 for i in range(37)], ["a", "b", "c"])
             return HuggingFace(path=str(path)).open()

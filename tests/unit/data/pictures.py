@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from vit_cli.augment.dice import Dice
 from vit_cli.data.samples import Samples
+from vit_cli.keys import Keys
+from vit_cli.section import Look
 
-KINDS = ("digits", "folder", "hf", "torchvision", "synthetic")
+KINDS = ("digits", "folder", "hf", "torchvision", "synthetic", "shards")
 
 
 def encode(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
@@ -66,15 +71,47 @@ def write_mnist(root: Path, images: int) -> Path:
 
 
 class Jitter:
-    """Crop 6x6 somewhere, flip, add noise: all of it random."""
+    """Crop 6x6 somewhere, then flip and add noise: all of it random."""
 
-    def __call__(self, pixels: Tensor) -> Tensor:
-        top = int(torch.randint(pixels.shape[1] - 5, ()))
-        left = int(torch.randint(pixels.shape[2] - 5, ()))
-        crop = pixels[:, top : top + 6, left : left + 6]
-        if torch.rand(()) < 0.5:
-            crop = crop.flip(2)
-        return (crop // 2 + torch.randint(0, 100, crop.shape)).to(torch.uint8)
+    def draw(self, keys: Keys) -> list[list[float]]:
+        return Dice(keys).uniform(count=2).tolist()
+
+    def look(self, h: int, w: int, drawn: list[float]) -> Look:
+        return Look(None, None, partial(self.take, top=int(drawn[0] * (h - 5)), left=int(drawn[1] * (w - 5))))
+
+    def take(self, pixels: Tensor, top: int, left: int) -> Tensor:
+        return pixels[:, top : top + 6, left : left + 6]
+
+    def bring(self, images: Tensor, keys: Keys) -> Tensor:
+        drawn = self.draw(keys)
+        return torch.stack([self.look(*image.shape[1:], d).take(image) for image, d in zip(images, drawn, strict=True)])
+
+    def change(self, images: Tensor, keys: Keys) -> Tensor:
+        dice = Dice(keys).fork(0)
+        flipped = torch.from_numpy(dice.chance(0.5)).view(-1, 1, 1, 1)
+        noise = torch.from_numpy(dice.uniform(0, 100, 3 * 36)).view(-1, 3, 6, 6)
+        return (torch.where(flipped, images.flip(3), images) // 2 + noise).to(torch.uint8)
+
+
+class Whole:
+    """Leave images as they are."""
+
+    def draw(self, keys: Keys) -> list[None]:
+        return [None] * len(keys)
+
+    def look(self, h: int, w: int, drawn: None = None) -> Look:
+        return Look(None, None, lambda pixels: pixels)
+
+    def bring(self, images: Tensor, keys: Keys) -> Tensor:
+        return images
+
+    def change(self, images: Tensor, keys: Keys) -> Tensor:
+        return images
+
+
+def look_with(transform: Callable[[Tensor], Tensor]) -> Callable[[int, int], Look]:
+    """Look at whole pictures, through a transform."""
+    return lambda h, w: Look(None, None, transform)
 
 
 class Broken:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tests.unit.data.pictures import KINDS, Broken, Jitter
+from tests.unit.data.pictures import KINDS, Broken, Jitter, look_with, picture
 from vit_cli.data import cache
-from vit_cli.data.cache import Cached, RememberedBatches, cached
+from vit_cli.data.cache import Cached, cached
 from vit_cli.data.decode import MAX_PIXELS
-from vit_cli.data.digits import Digits
+from vit_cli.data.folder import Folder
 from vit_cli.data.loader import EvalBatches, TrainBatches
 from vit_cli.data.order import Order
-from vit_cli.data.samples import Samples, subset
+from vit_cli.data.remember import RememberedBatches
+from vit_cli.data.samples import Samples
 from vit_cli.data.synthetic import Synthetic
 from vit_cli.data.workers import choose_workers
 from vit_cli.errors import DataError
@@ -66,7 +69,7 @@ def test_auto_keeps_what_fits_the_budget_and_no_more(monkeypatch: pytest.MonkeyP
 def test_a_wrong_estimate_is_noticed_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = Synthetic(images=40, size=8).open()
     monkeypatch.setattr(cache, "PROBES", 1)
-    assert cache.decode_all(samples, MAX_PIXELS, room=1000) is None
+    assert cache.decode_all(samples, partial(cache.decode_or_none, samples, MAX_PIXELS, None), room=1000) is None
 
 
 def test_ram_without_enough_memory_is_an_error_with_numbers() -> None:
@@ -82,7 +85,7 @@ def test_evaluation_batches_are_made_once() -> None:
         made.append(1)
         return pixels
 
-    batches = RememberedBatches(EvalBatches(Synthetic(images=25, size=8).open(), transform, batch_size=10))
+    batches = RememberedBatches(EvalBatches(Synthetic(images=25, size=8).open(), look_with(transform), batch_size=10))
     first, second = list(batches), list(batches)
     assert len(made) == 25
     assert len(batches) == len(second) == 3
@@ -98,17 +101,32 @@ def test_evaluation_batches_beyond_the_budget_are_made_anew() -> None:
         made.append(1)
         return pixels
 
-    batches = RememberedBatches(EvalBatches(Synthetic(images=20, size=8).open(), transform, batch_size=10), budget=3000)
+    batches = RememberedBatches(
+        EvalBatches(Synthetic(images=20, size=8).open(), look_with(transform), batch_size=10), budget=3000
+    )
     assert len(list(batches)) == len(list(batches)) == 2
     assert len(made) == 40
 
 
-def test_few_tiny_images_in_memory_need_no_workers() -> None:
-    digits = Digits().open()
-    assert choose_workers(digits, cpu_count=64, processes=1) == 0
-    assert choose_workers(subset(digits, np.arange(5)), cpu_count=64, processes=1) == 0
-
-
 @pytest.mark.parametrize(("cpus", "processes", "workers"), [(1, 1, 0), (2, 1, 1), (16, 1, 15), (64, 1, 16), (64, 8, 7)])
-def test_others_get_a_worker_on_every_core_but_one(cpus: int, processes: int, workers: int) -> None:
-    assert choose_workers(Synthetic().open(), cpus, processes) == workers
+def test_there_is_a_worker_on_every_core_but_one(cpus: int, processes: int, workers: int) -> None:
+    assert choose_workers(cpus, processes) == workers
+
+
+def test_pictures_that_may_be_decoded_smaller_stay_in_their_files(tmp_path: Path) -> None:
+    for name, size in (("small", (90, 60)), ("large", (1200, 900))):
+        (tmp_path / name).mkdir()
+        picture(0, size).save(tmp_path / name / "one.jpg")
+    files = Folder(root=tmp_path).open()
+    full = cached(files, "ram", MAX_PIXELS)
+    assert files.classes == ("large", "small")
+    assert full.read(0) == files.read(0)
+    assert isinstance(full.read(1), np.ndarray)
+
+
+def test_larger_images_are_kept_at_the_size_asked_for_and_smaller_ones_as_they_are(tmp_path: Path) -> None:
+    for name, size in (("small", (50, 30)), ("tall", (60, 90)), ("large", (1200, 900))):
+        (tmp_path / name).mkdir()
+        picture(0, size).save(tmp_path / name / "one.jpg")
+    full = cached(Folder(root=tmp_path).open(), "auto", MAX_PIXELS, short_side=40)
+    assert [full.read(index).shape for index in range(3)] == [(40, 53, 3), (30, 50, 3), (60, 40, 3)]

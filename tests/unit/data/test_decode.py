@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from tests.unit.data.pictures import encode, picture
-from vit_cli.data.decode import BadImage, decode, from_array, size_of, to_pixels
+from vit_cli.data.decode import BadImage, decode, from_array, open_picture, size_of, to_pixels
+from vit_cli.section import Grid
 
 PHOTOS = Path(__file__).parents[4] / "shared" / "data" / "photos"
 COLOURS = picture(0, (24, 16))
@@ -129,6 +131,53 @@ def test_every_orientation_is_applied_to_every_format(orientation: int, format: 
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     assert apart(decode(data), tensor(upright)) <= 2
     assert decode(data).shape == ((3, 20, 30) if orientation < 5 else (3, 30, 20))
+    opened = open_picture(data)
+    assert (3, opened.rows, opened.columns) == decode(data).shape
+
+
+@pytest.mark.case("I10")
+def test_the_size_of_a_png_is_told_upright_wherever_it_says_how_it_is_turned() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    late = encode(COLOURS)[:-12] + chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")) + chunk(b"IEND")
+    text = PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>')
+    for data in (late, encode(COLOURS, exif=exif), encode(COLOURS, pnginfo=text)):
+        upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        opened = open_picture(data)
+        assert (opened.rows, opened.columns) == (24, 16) == (upright.height, upright.width)
+        assert torch.equal(opened.pixels(), tensor(upright))
+
+
+@pytest.mark.case("I10")
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_rows_above_the_bottom_and_smaller_sizes_are_meant_upright(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    smooth = picture(1, (3, 2)).resize((200, 160), Image.Resampling.BICUBIC)
+    opened = open_picture(encode(smooth, "JPEG", exif=exif))
+    whole, small = opened.pixels(), opened.pixels(Grid(opened.rows // 4, opened.columns // 4))
+    assert torch.equal(opened.pixels(bottom=50)[:, :50], whole[:, :50])
+    assert small.shape == (3, opened.rows // 4, opened.columns // 4)
+    assert opened.pixels(Grid(opened.rows // 4 + 1, 1)).shape == (3, opened.rows // 2, opened.columns // 2)
+    means = whole.float().unflatten(2, (-1, 4)).mean(3).unflatten(1, (-1, 4)).mean(2)
+    assert (small - means).abs().max() < 6
+
+
+def test_a_header_is_read_and_judged_without_the_pixels() -> None:
+    for format in ("JPEG", "PNG"):
+        data = encode(COLOURS, format)
+        data = data[: -len(data) // 5]
+        assert (open_picture(data).rows, open_picture(data).columns) == (16, 24)
+        with pytest.raises(BadImage, match="damaged"):
+            open_picture(data).pixels()
+
+
+def test_an_array_is_a_picture_too() -> None:
+    for array in (np.arange(6, dtype=np.uint8).reshape(2, 3), np.arange(18, dtype=np.uint8).reshape(2, 3, 3)):
+        opened = open_picture(array)
+        assert (opened.rows, opened.columns) == (2, 3)
+        assert torch.equal(opened.pixels(Grid(1, 1), 1), from_array(array))
 
 
 @pytest.mark.case("I11")

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.unit.data.pictures import KINDS, Broken, Jitter, Suicidal
+from tests.unit.data.pictures import KINDS, Broken, Jitter, Suicidal, Whole, look_with
 from vit_cli.data.bad import Bad
+from vit_cli.data.batch import Batch
 from vit_cli.data.decode import to_pixels
-from vit_cli.data.loader import Batch, EvalBatches, TrainBatches
+from vit_cli.data.loader import EvalBatches, TrainBatches
 from vit_cli.data.order import Order
 from vit_cli.data.samples import Samples
 from vit_cli.data.synthetic import Synthetic
@@ -58,10 +59,10 @@ def test_a_start_at_a_later_step_makes_the_same_batches(kind: str, open_kind: Ca
 
 def check_workers(samples: Samples, workers: tuple[int, ...]) -> None:
     alone = digest(train(samples))
-    evaluated = digest(EvalBatches(samples, crop, batch_size=10))
+    evaluated = digest(EvalBatches(samples, look_with(crop), batch_size=10))
     for count in workers:
         assert digest(train(samples, workers=count)) == alone
-        assert digest(EvalBatches(samples, crop, batch_size=10, workers=count)) == evaluated
+        assert digest(EvalBatches(samples, look_with(crop), batch_size=10, workers=count)) == evaluated
 
 
 def crop(pixels: torch.Tensor) -> torch.Tensor:
@@ -107,7 +108,7 @@ def test_loading_leaves_the_callers_randomness_alone() -> None:
 def test_a_broken_image_is_replaced_by_one_with_its_own_label() -> None:
     base = Synthetic(classes=5, images=20, size=8).open()
     samples = Broken(base, {3: b"", 7: b"junk"})
-    batches = list(TrainBatches(samples, Order(20, 0, 20), as_it_is, steps=range(3)))
+    batches = list(TrainBatches(samples, Order(20, 0, 20), Whole(), steps=range(3)))
     for batch in batches:
         assert set(batch.bad) == {Bad(3, "image 3", "empty file"), Bad(7, "image 7", "not an image")}
         assert sorted(batch.indices.tolist()) == list(range(20))
@@ -115,7 +116,7 @@ def test_a_broken_image_is_replaced_by_one_with_its_own_label() -> None:
             shown = [row for row in range(20) if torch.equal(to_pixels(base.read(row)), image)]
             assert base.labels[shown[0]] == label
             assert (shown[0] == index) == (index not in samples.broken)
-    again = TrainBatches(samples, Order(20, 0, 20), as_it_is, steps=range(3))
+    again = TrainBatches(samples, Order(20, 0, 20), Whole(), steps=range(3))
     assert digest(again) == digest(batches)
 
 
@@ -143,7 +144,7 @@ def test_a_file_that_vanishes_is_a_broken_image(open_kind: Callable[[str], Sampl
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_evaluation_shows_every_image_once_over_all_processes(size: int) -> None:
     samples = Synthetic(images=97, size=6).open()
-    parts = [list(EvalBatches(samples, crop, batch_size=10, rank=rank, size=size)) for rank in range(size)]
+    parts = [list(EvalBatches(samples, look_with(crop), batch_size=10, rank=rank, size=size)) for rank in range(size)]
     seen = torch.cat([batch.indices for part in parts for batch in part])
     assert sorted(seen.tolist()) == list(range(97))
     assert sum(len(batch) for part in parts for batch in part) == 97
@@ -155,14 +156,14 @@ def test_evaluation_shows_every_image_once_over_all_processes(size: int) -> None
 def test_a_broken_image_stops_evaluation_and_is_named() -> None:
     samples = Broken(Synthetic(images=20, size=8).open(), {13: b"junk"})
     with pytest.raises(DataError, match="image 13 can't be evaluated: not an image"):
-        list(EvalBatches(samples, crop, batch_size=5))
+        list(EvalBatches(samples, look_with(crop), batch_size=5))
 
 
 @pytest.mark.slow
 def test_errors_of_data_come_whole_out_of_a_worker() -> None:
     samples = Broken(Synthetic(images=20, size=8).open(), {13: b"junk"})
     with pytest.raises(DataError) as error:
-        list(EvalBatches(samples, crop, batch_size=5, workers=1))
+        list(EvalBatches(samples, look_with(crop), batch_size=5, workers=1))
     assert str(error.value) == (
         "image 13 can't be evaluated: not an image\n  mend or remove it; evaluation leaves no image out by itself"
     )
@@ -173,5 +174,5 @@ def test_the_death_of_a_worker_is_an_error_of_data() -> None:
     before = signal.getsignal(signal.SIGCHLD)
     samples = Suicidal(Synthetic(images=20, size=8).open(), {})
     with pytest.raises(DataError, match="a process that loads images died"):
-        list(EvalBatches(samples, crop, batch_size=5, workers=1))
+        list(EvalBatches(samples, look_with(crop), batch_size=5, workers=1))
     assert signal.getsignal(signal.SIGCHLD) == before

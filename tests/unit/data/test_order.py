@@ -10,8 +10,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from vit_cli.data.keys import derive
 from vit_cli.data.order import Order, Permutation
+from vit_cli.keys import derive
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 16, 17, 97, 1000, 65536])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.data.pictures import write_folder
+from tests.unit.data.pictures import look_with, write_folder
 from vit_cli.data.digits import Digits
 from vit_cli.data.fingerprint import differences, fingerprint
 from vit_cli.data.folder import Folder
@@ -102,7 +102,7 @@ def test_labels_are_matched_by_name() -> None:
 
 def test_batches_hold_a_row_of_labels_for_each_image() -> None:
     splits = open_splits(Digits(), None, 0.2, task="multilabel")
-    batches = list(EvalBatches(splits.val, lambda image: image, batch_size=100))
+    batches = list(EvalBatches(splits.val, look_with(lambda image: image), batch_size=100))
     assert [tuple(batch.labels.shape) for batch in batches] == [(100, 4)] * 3 + [(59, 4)]
 
 

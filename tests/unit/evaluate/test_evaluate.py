@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.unit.data.pictures import look_with
 from vit_cli.data.digits import Digits
 from vit_cli.data.loader import EvalBatches
 from vit_cli.dist.world import World
@@ -35,7 +36,7 @@ def prepare(images: Tensor) -> Tensor:
 
 
 def batches(batch_size: int = 100, rank: int = 0, size: int = 1) -> EvalBatches:
-    return EvalBatches(Digits().open(), lambda image: image, batch_size=batch_size, rank=rank, size=size)
+    return EvalBatches(Digits().open(), look_with(lambda image: image), batch_size=batch_size, rank=rank, size=size)
 
 
 @pytest.mark.parametrize("batch_size", [64, 100, 1797])

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from vit_cli.data.batch import Stages
+from vit_cli.train.advice import Interval
 from vit_cli.train.folder import RunFolder
 from vit_cli.train.journal import Clock, Journal
 from vit_cli.train.progress import Row
@@ -159,6 +162,22 @@ def test_waiting_is_the_time_spent_in_the_source_alone(wall: Time) -> None:
     assert seen == [0, 1, 2, 3]
     assert clock.wait == pytest.approx(0.25)
     assert clock.images_per_second == pytest.approx(2.0)
+
+
+def test_the_interval_of_the_advice_leaves_out_the_start_of_the_workers(wall: Time) -> None:
+    def slow_at_first() -> Iterator[int]:
+        for seconds in (50.0, 1.0, 1.0):
+            wall.now += seconds
+            yield 0
+
+    clock = Clock()
+    for _ in clock.waiting(slow_at_first()):
+        wall.now += 2.0
+        clock.count(8, Stages(0.5, 1.0, 0.25, 0.125))
+    assert clock.interval == Interval(3, 8.0, 2.0, Stages(1.5, 3.0, 0.75, 0.375))
+    assert clock.wait == pytest.approx(52 / 58)
+    clock.restart()
+    assert clock.interval == Interval(0, 0.0, 0.0, Stages())
 
 
 def test_a_new_interval_forgets_the_old_one(wall: Time) -> None:
