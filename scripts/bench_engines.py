@@ -135,7 +135,9 @@ def judge_ranks(engine: Engine, bench: Bench) -> tuple[dict[str, Any], bool]:
         after = []
         for rank in range(ranks):
             told = answer(
-                run_child(engine, bench.small_job(engine.workers, rank, ranks), "take", state=state, steps=10)
+                run_child(
+                    engine, bench.small_job(engine.workers, rank, ranks), "take", state=state, steps=ENTRIES // 48
+                )
             )
             seen.update(told["entries"])
             after.append(told["state"])

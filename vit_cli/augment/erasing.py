@@ -20,7 +20,7 @@ from vit_cli.keys import count_on, derive
 from vit_cli.section import Share
 
 OFFSETS = 2**18
-"""The noise of an image begins at one of so many places of a fixed stretch of normal numbers."""
+"""The noise of an image begins at one of so many places of a fixed stretch of normal numbers, drawn for its key."""
 Colour = tuple[float, float, float]
 
 

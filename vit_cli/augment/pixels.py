@@ -1,7 +1,8 @@
 """Changes of colour and sharpness of uint8 images (n, 3, h, w), each with a number of its own in an (n,) tensor.
 
 All are torchvision's, made for many images at once and in a fraction of the time. Every step is rounded by itself (no
-multiply-and-add in one), so that neither the batch nor the processor's vectors have a say in the result.
+multiply-and-add in one), so that neither the batch nor the processor's vectors have a say in the result. Any memory
+layout will do; images whose colours lie in planes are changed fastest.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 LUMA = (0.2989, 0.587, 0.114)
+"""The shares of red, green and blue in grey, as torchvision rounds those of ITU-R BT.601."""
 
 
 def to_bytes(values: Tensor) -> Tensor:
@@ -29,7 +31,7 @@ def grey(images: Tensor) -> Tensor:
     return red.add_(green).add_(blue).floor_()
 
 
-def blend(images: Tensor, others: Tensor | float, factors: Tensor) -> Tensor:
+def blend(images: Tensor, others: Tensor, factors: Tensor) -> Tensor:
     """Give factor * image + (1 - factor) * other; beyond 1, the image moves away from the other."""
     mixed = images * each(factors)
     return to_bytes(mixed.add_(others * (1 - each(factors))))
@@ -43,9 +45,8 @@ def brighten(images: Tensor, factors: Tensor) -> Tensor:
 def contrast(images: Tensor, factors: Tensor) -> Tensor:
     """Blend an image with its mean grey: 0 is plain grey, 1 the image."""
     h, w = images.shape[-2:]
-    means = grey(images).sum((1, 2, 3), dtype=torch.float64) / (
-        h * w
-    )  # of whole numbers, so that their order is no matter
+    total = grey(images).sum((1, 2, 3), dtype=torch.float64)  # of whole numbers, whose order is no matter
+    means = total / (h * w)
     return blend(images, each(means.to(torch.float32)), factors)
 
 

@@ -1,4 +1,8 @@
-"""Some images of a batch changed in one way and some in another, each with numbers of its own."""
+"""Some images of a batch changed in one way and some in another, each with numbers of its own.
+
+Transforms of more than one step first bring interleaved colours, as decoders give them, into planes: that costs 0.3 ns a
+value, and the steps, of about 0.5 ns each, are up to three times as slow without.
+"""
 
 from __future__ import annotations
 

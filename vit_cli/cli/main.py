@@ -12,7 +12,19 @@ from typing import Annotated, NoReturn
 import typer
 
 import vit_cli
-from vit_cli.cli import checkpoint, data, env, evaluate, export, finetune, import_weights, predict, recipe, resume, train
+from vit_cli.cli import (
+    checkpoint,
+    data,
+    env,
+    evaluate,
+    export,
+    finetune,
+    import_weights,
+    predict,
+    recipe,
+    resume,
+    train,
+)
 from vit_cli.cli.console import show_error, show_result
 from vit_cli.cli.launch import end_at_once, hand_over, kill_children, leaving_at_interrupt
 from vit_cli.errors import UsageError, VitError

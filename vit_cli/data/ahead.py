@@ -58,11 +58,11 @@ def share(batch: Any) -> None:
     """
     if get_worker_info() is None:
         return
+    parts = batch if isinstance(batch, list) else [batch]
     try:
-        for part in batch if isinstance(batch, list) else [batch]:
-            for value in getattr(part, "__dict__", {}).values():
-                if isinstance(value, Tensor):
-                    value.share_memory_()
+        for value in (value for part in parts for value in getattr(part, "__dict__", {}).values()):
+            if isinstance(value, Tensor):
+                value.share_memory_()
     except RuntimeError as error:
         raise DataError(
             f"there is too little shared memory for the batches that are made ahead: {one_line(error)}",

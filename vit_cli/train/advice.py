@@ -87,7 +87,7 @@ def describe_reading(run: Run) -> Reading:
     side = pack_side(max(run.about["res"]))
     return Reading(
         workers=run.input.workers,
-        most_workers=0 if run.input.path == "resident" else min(MOST, (os.cpu_count() or 1) // run.world.size - 1),
+        most_workers=0 if run.input.is_resident else min(MOST, (os.cpu_count() or 1) // run.world.size - 1),
         cache=choose_cache(sizes, side, len(samples), run.world.size) if data.cache in ("auto", "none") else "",
         gpu_is_unused=run.world.device.type == "cuda" and data.augment_on == "workers",
         short_side=float(np.median(sizes.min(axis=1))) if len(sizes) else 0.0,

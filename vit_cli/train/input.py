@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -32,8 +33,7 @@ from vit_cli.section import as_grid
 class Input:
     """This process's part of every batch; `order` says which images make up the global batch of a step.
 
-    `finish` is what is left to do to a batch that is on its device. `path` says how images come, in one word: from
-    workers, from this process, or resident in memory or on the device.
+    `finish` is what is left to do to a batch that is on its device; `by_hand` makes single batches in this process.
     """
 
     order: Order
@@ -43,7 +43,7 @@ class Input:
     by_hand: TrainBatches
     total_steps: int
     workers: int
-    path: str
+    is_resident: bool
 
     def batches(self, first: int) -> Iterable[Batch]:
         """Give the batches from step `first` to the end of the run, each still to be finished on its device."""
@@ -62,50 +62,28 @@ def make_input(recipe: Recipe, splits: Splits, plan: Plan, preprocess: Preproces
     workers = choose_workers(os.cpu_count() or 1, world.size) if data.workers == "auto" else data.workers
     if resident and (data.workers == "auto" or resident.pixels.is_cuda):
         workers = 0
+    on_device = data.augment_on == "device" or (data.augment_on == "auto" and world.device.type == "cuda")
     order = Order(len(samples), recipe.seed, plan.batch_size, data.repeats)
     augmentation = build_augmentation(recipe.augment, res, preprocess)
-    patience = Patience(data.timeout, world.watch.say)
-    on_device = data.augment_on == "device" or (data.augment_on == "auto" and world.device.type == "cuda")
+    here: dict[str, Any] = {"rank": world.rank, "size": world.size, "patience": Patience(data.timeout, world.watch.say)}
 
     def read(steps: range, workers: int) -> TrainBatches:
-        return TrainBatches(
-            samples,
-            order,
-            augmentation,
-            steps=steps,
-            rank=world.rank,
-            size=world.size,
-            workers=workers,
-            max_pixels=data.max_pixels,
-            patience=patience,
-            changes=not on_device,
-        )
+        made = here | {"workers": workers, "max_pixels": data.max_pixels, "changes": not on_device}
+        return TrainBatches(samples, order, augmentation, steps=steps, **made)
 
     def train(steps: range) -> Iterable[Batch]:
         if resident is None:
             return read(steps, workers)
-        return ResidentBatches(
-            samples,
-            resident,
-            order,
-            augmentation,
-            steps=steps,
-            rank=world.rank,
-            size=world.size,
-            workers=workers,
-            patience=patience,
-            changes=not on_device,
-        )
+        made = here | {"workers": workers, "changes": not on_device}
+        return ResidentBatches(samples, resident, order, augmentation, steps=steps, **made)
 
     judged = EvalBatches(
         splits.val,
         build_eval_transform(preprocess, res).look,
         batch_size=recipe.eval.batch_size or plan.micro_batch,
-        rank=world.rank,
-        size=world.size,
         workers=workers,
         max_pixels=data.max_pixels,
-        patience=patience,
+        **here,
     )
     return Input(
         order,
@@ -115,7 +93,7 @@ def make_input(recipe: Recipe, splits: Splits, plan: Plan, preprocess: Preproces
         read(range(1), 0),
         plan.total_steps,
         workers,
-        "resident" if resident else f"{workers} workers" if workers else "in place",
+        is_resident=resident is not None,
     )
 
 

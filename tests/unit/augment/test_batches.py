@@ -17,7 +17,7 @@ from vit_cli.augment.rows import Group, change_rows
 from vit_cli.augment.same_size import SameSize
 from vit_cli.keys import Keys, image_keys
 
-SIZES = [(32, 32), (13, 18), (70, 90), (2, 5), (1, 1)]
+SIZES = [(32, 32), (13, 18), (70, 90), (1, 2)]
 TRANSFORMS: list[SameSize] = [
     Flip(),
     Flip(direction="vertical"),
@@ -56,7 +56,7 @@ def test_an_image_becomes_the_same_alone_and_in_any_batch_in_any_order(transform
         together = transform.change(images, Dice(keys))
         order = np.random.default_rng(0).permutation(len(images))[:31]
         assert torch.equal(transform.change(images[order], Dice(keys[order])), together[order])
-        for row in range(0, 40, 3):
+        for row in range(0, 40, 7):
             alone = transform.change(images[row : row + 1], Dice(keys[row : row + 1]))
             assert torch.equal(alone[0], together[row])
 
