@@ -17,7 +17,7 @@ from torch import Tensor
 from vit_cli.augment.dice import Integers
 from vit_cli.augment.mix import send
 
-PIECE = 2**18
+PIECE = 2**19
 """So many bytes of images are changed at once on a CPU, so that all that is in between stays in its cache."""
 
 

@@ -69,7 +69,7 @@ def cached(
     """Decode all images into memory, unless `mode` is "none", or "auto" and they are estimated to be beyond the budget.
 
     With a `short_side` larger images are kept at that size. Without it, those that may be decoded smaller than they are
-    (`LARGE`) are left in their files: so the cache changes nothing about an image. `processes` on this machine share the
+    (`LARGE`) are left in their files, so that the cache changes nothing about an image; "auto" keeps all or none. `processes` on this machine share the
     budget. Raises DataError if more memory is asked for than there is.
     """
     if mode == "none" or in_memory(samples):
@@ -77,8 +77,14 @@ def cached(
     asked = mode != "auto" or short_side is not None
     free = min(free_memory(), free_shared_memory()) // processes
     room = free if asked else min(BUDGET, free // 4)
-    needed = estimate(samples, max_pixels, short_side)
-    if needed <= room:
+    kept = probe(samples, max_pixels, short_side)
+    needed = int(3 * kept.mean() * len(samples))
+    if asked and not needed:
+        raise DataError(
+            f"data.cache: {mode} would keep none of these pictures, which are too large",
+            "set data.cache_size to the short side to keep them at, such as 256",
+        )
+    if needed <= room and (asked or kept.all()):
         full = decode_all(samples, partial(decode_or_none, samples, max_pixels, short_side), room)
         if full is not None:
             return full
@@ -98,8 +104,8 @@ def in_memory(samples: Samples) -> bool:
     return isinstance(samples, Pixels | Cached)
 
 
-def estimate(samples: Samples, max_pixels: int, short_side: int | None = None) -> int:
-    """Estimate the bytes of all images, decoded, from some that are spread evenly over them."""
+def probe(samples: Samples, max_pixels: int, short_side: int | None) -> NDArray[np.int64]:
+    """Count the pixels at which some images would be kept (0: not at all), spread evenly over those that are sound."""
     sizes = []
     for index in np.unique(np.linspace(0, len(samples) - 1, PROBES, dtype=np.int64)):
         try:
@@ -108,7 +114,7 @@ def estimate(samples: Samples, max_pixels: int, short_side: int | None = None) -
             continue
         rows, columns = kept_size(picture.rows, picture.columns, short_side)
         sizes.append(rows * columns)
-    return int(3 * np.mean(sizes) * len(samples)) if sizes else 0
+    return np.array(sizes or [0], dtype=np.int64)
 
 
 def kept_size(rows: int, columns: int, short_side: int | None) -> Grid:

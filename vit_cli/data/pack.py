@@ -25,7 +25,7 @@ from vit_cli.data.fingerprint import fingerprint
 from vit_cli.data.pack_finish import collect, write_bad
 from vit_cli.data.pack_shard import PARTS, PLAN, Job, PackOptions, PackPlan, Part, make_shard, read_part
 from vit_cli.data.reduce import take_picture
-from vit_cli.data.samples import Samples, listed
+from vit_cli.data.samples import Samples, listed, printable
 from vit_cli.data.shard_index import INDEX, PackIndex
 from vit_cli.data.source import Source
 from vit_cli.data.targets import open_source
@@ -69,10 +69,11 @@ class Packed:
     def describe(self) -> str:
         """Say it in a few words."""
         facts = self.facts()
+        shards = f"{facts['shards']} shard{'' if facts['shards'] == 1 else 's'}"
         bad = f", {facts['bad']} broken ones left out" if facts["bad"] else ""
         return (
             f"{self.path}: {facts['images']} images of {listed(self.index.classes, 'class', 'classes')} "
-            f"in {facts['shards']} shards, {facts['bytes'] / 1e6:.1f} MB{bad}"
+            f"in {shards}, {facts['bytes'] / 1e6:.1f} MB{bad}"
         )
 
 
@@ -98,7 +99,7 @@ def pack_images(
             index = collect(dest, plan, samples.classes)
     except OSError as error:
         raise TrainingError(
-            f"{dest} can't be written: {error.strerror}", "free some room; the same command then goes on where it was"
+            f"{dest} can't be written: {error.strerror}", "make room; the same command then goes on where it was"
         ) from error
     return Packed(dest, index, time.monotonic() - start)
 
@@ -148,7 +149,7 @@ def make_plan(samples: Samples, options: PackOptions, title: str) -> PackPlan:
     per_shard = max(1, int(options.shard_bytes / np.mean(sizes))) if sizes else len(samples)
     return PackPlan(
         vit_version=vit_cli.__version__,
-        source=title,
+        source=printable(os.fsencode(title)),
         source_fingerprint=digest(samples),
         images=len(samples),
         per_shard=min(per_shard, len(samples)),

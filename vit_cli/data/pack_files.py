@@ -71,15 +71,15 @@ def written_aside(path: Path) -> Iterator[Hashed]:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-        sync_folder(path.parent)
+        sync_file(path.parent)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
 
 
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
-    number = os.open(folder, os.O_RDONLY)
+def sync_file(path: Path) -> None:
+    """Have a file on the disk, or the names in a folder."""
+    number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
     finally:

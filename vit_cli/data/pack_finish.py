@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_cli.data.pack_files import sync_folder, written_aside
+from vit_cli.data.pack_files import sync_file, written_aside
 from vit_cli.data.pack_shard import PARTS, PLAN, PackPlan, Part, read_part
 from vit_cli.data.shard_index import (
     COLUMNS,
@@ -62,7 +62,7 @@ def collect(dest: Path, plan: PackPlan, classes: Sequence[str]) -> PackIndex:
         file.write(write_index(index))
     (dest / PLAN).unlink()
     shutil.rmtree(dest / PARTS)
-    sync_folder(dest)
+    sync_file(dest)
     return index
 
 

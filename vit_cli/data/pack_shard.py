@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
@@ -18,7 +19,7 @@ from vit_cli.data.order import Permutation
 from vit_cli.data.pack_files import Hashed, Taken, write_parquet, write_tar, written_aside
 from vit_cli.data.reduce import take_picture
 from vit_cli.data.samples import Samples
-from vit_cli.data.shard_index import COLUMNS, Count, ShardFile
+from vit_cli.data.shard_index import COLUMNS, Count, ShardFile, table_bytes
 from vit_cli.errors import DataError
 from vit_cli.keys import derive, hash63
 from vit_cli.section import Positive, Section
@@ -61,7 +62,8 @@ class PackPlan(Section):
     def file(self, number: int) -> str:
         """Name the file of a shard."""
         if self.options.format == "arrow":
-            return f"{self.options.split}-{number:05d}-of-{self.shards:05d}.parquet"
+            split = re.sub(r"[^\w-]+", "_", self.options.split)
+            return f"{split}-{number:05d}-of-{self.shards:05d}.parquet"
         return f"shard-{number:06d}.tar"
 
     def write(self, dest: Path) -> None:
@@ -171,7 +173,9 @@ def read_part(dest: Path, number: int) -> Part | None:
     try:
         part = Part.model_validate_json(record.read_bytes())
         is_whole = (dest / part.shard.file).stat().st_size == part.shard.bytes
-        has_tables = record.with_suffix(".bin").stat().st_size == 24 * part.images
+        has_tables = record.with_suffix(".bin").stat().st_size == sum(
+            table_bytes(name, part.images) for name in COLUMNS
+        )
     except (OSError, ValidationError):
         return None
     return part if is_whole and has_tables else None

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from vit_cli.data.decode import one_line
+from vit_cli.data.pack_files import sync_file
 from vit_cli.data.shard_index import (
     COLUMNS,
     INDEX,
@@ -128,6 +129,7 @@ class RemoteStore:
             self.files.get_file(f"{self.address}/{file}", str(aside))
             if (found := aside.stat().st_size) != size:
                 raise OSError(errno.EIO, f"{found} bytes came, not {size}")
+            sync_file(aside)
             if digest is not None and hash_file(aside) != digest:
                 raise OSError(errno.EIO, "its content has another checksum than the index says")
 

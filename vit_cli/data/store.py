@@ -57,7 +57,10 @@ class LocalStore:
         self.folder = folder
         self.images = images
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.opened = lru_cache(max(2, min(MOST_DESCRIPTORS, limit // 4)))(self.open)
+        is_limited = limit != resource.RLIM_INFINITY
+        self.opened = lru_cache(max(2, min(MOST_DESCRIPTORS, limit // 4)) if is_limited else MOST_DESCRIPTORS)(
+            self.open
+        )
 
     def __reduce__(self) -> tuple[type[LocalStore], tuple[Path, int]]:
         return LocalStore, (self.folder, self.images)

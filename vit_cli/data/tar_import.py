@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_cli.data.ahead import make_batches
+from vit_cli.data.folder import is_utf8
 from vit_cli.data.pack import PATIENCE, Packed, Say, count_cores
 from vit_cli.data.pack_files import written_aside
 from vit_cli.data.samples import listed, printable
@@ -87,6 +88,14 @@ def find_tars(source: Path, allow_gaps: bool) -> list[Path]:
         packed = sorted(path.name for path in source.iterdir() if ".tar." in path.name or path.suffix == ".tgz")
         hint = f"it has {listed(packed, 'compressed file', 'compressed files')}: unpack them first" if packed else ""
         raise DataError(f"{source} holds no .tar", hint or "name the folder that the shards lie in")
+    if strange := [path for path in paths if not is_utf8(os.fsencode(path))]:
+        raise DataError(f"{printable(os.fsencode(strange[0]))} is not in UTF-8, and an index is", "rename it")
+    check_gaps(source, paths, allow_gaps)
+    return paths
+
+
+def check_gaps(source: Path, paths: Sequence[Path], allow_gaps: bool) -> None:
+    """Raise DataError if a number is missing among the names of tars, unless that is allowed."""
     numbers: dict[str, set[int]] = defaultdict(set)
     for path in paths:
         if match := NUMBERED.match(path.stem):
@@ -97,7 +106,6 @@ def find_tars(source: Path, allow_gaps: bool) -> list[Path]:
             f"{source}: shard {gaps[0][1]} of {gaps[0][0]}*.tar is missing",
             "fetch it, or say --allow-gaps to do without",
         )
-    return paths
 
 
 def read_names(path: Path | None) -> list[str] | None:
@@ -192,7 +200,7 @@ def write_all(
         )
         for path, scan in zip(paths, scans, strict=True)
     )
-    counts = np.bincount(np.concatenate(labels), minlength=len(classes))
+    counts = sum((np.bincount(part, minlength=len(classes)) for part in labels), start=np.zeros(len(classes), np.int64))
     index = PackIndex(
         format="wds",
         images=int(counts.sum()),

@@ -130,3 +130,14 @@ def test_larger_images_are_kept_at_the_size_asked_for_and_smaller_ones_as_they_a
         picture(0, size).save(tmp_path / name / "one.jpg")
     full = cached(Folder(root=tmp_path).open(), "auto", MAX_PIXELS, short_side=40)
     assert [full.read(index).shape for index in range(3)] == [(40, 53, 3), (30, 50, 3), (60, 40, 3)]
+
+
+def test_large_pictures_are_not_read_at_all_unless_they_are_to_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "large").mkdir()
+    for number in range(3):
+        picture(number, (1200, 900)).save(tmp_path / "large" / f"{number}.jpg")
+    files = Folder(root=tmp_path).open()
+    assert cached(files, "auto", MAX_PIXELS) is files
+    with pytest.raises(DataError, match="would keep none of these pictures"):
+        cached(files, "ram", MAX_PIXELS)
+    assert isinstance(cached(files, "ram", MAX_PIXELS, short_side=64), Cached)

@@ -394,6 +394,16 @@ def test_a_gap_in_the_numbers_of_tars_is_an_error_unless_it_is_allowed(tmp_path:
     assert bring_in(tmp_path / "t", allow_gaps=True).index.images == 3
 
 
+def test_folders_may_have_names_that_are_not_utf8_but_tars_may_not(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    source = small_folder(folder / "p")
+    pack(source, folder / "pack")
+    assert len(opened(folder / "pack")) == 37
+    write_tar(folder / "t" / "x.tar", samples_of({"a": 0}))
+    with pytest.raises(DataError, match=r"caf\\xe9/t/x.tar is not in UTF-8"):
+        bring_in(folder / "t")
+
+
 def test_an_imported_shard_that_was_changed_later_is_found(tmp_path: Path) -> None:
     """Without checksums the walk tells, with them every bit."""
     path = write_tar(tmp_path / "t" / "x.tar", samples_of({"a": 0, "b": 1}))
