@@ -69,8 +69,9 @@ def cached(
     """Decode all images into memory, unless `mode` is "none", or "auto" and they are estimated to be beyond the budget.
 
     With a `short_side` larger images are kept at that size. Without it, those that may be decoded smaller than they are
-    (`LARGE`) are left in their files, so that the cache changes nothing about an image; "auto" keeps all or none. `processes` on this machine share the
-    budget. Raises DataError if more memory is asked for than there is.
+    (`LARGE`) are left in their files, so that the cache changes nothing about an image; "auto" keeps all or none.
+    `processes` on this machine share the budget. Raises DataError if more memory is asked for than there is, or if what is
+    asked for would keep nothing.
     """
     if mode == "none" or in_memory(samples):
         return samples
