@@ -53,6 +53,7 @@ def train_ours(run: Run, watch: Stopwatch, warm_up: int) -> float:
     from vit_cli.train.stop import StopFlag
 
     run_loop(run, TrainState(), StopFlag())
+    run.writer.wait()  # a program that ends in the midst of its last checkpoint may crash
     return rate(watch.ends, run.plan.batch_size, warm_up)
 
 

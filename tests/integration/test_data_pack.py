@@ -29,7 +29,7 @@ def test_a_pack_tells_what_it_did(vit: Run, photos: Path, tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == ["packed", "photos"]
     plain = vit("data", "pack", photos, "small", "--short-side", "16", "--quality", "80", "--workers", "2")
     assert plain.code == 0
-    assert "36 images of 3 classes: blue, green, red in 1 shards" in plain.out
+    assert "36 images of 3 classes: blue, green, red in 1 shard," in plain.out
     again = vit("data", "pack", "small", "again", "--workers", "1")
     assert "36 images" in again.out
 
@@ -112,8 +112,8 @@ def children_of(number: int) -> list[int]:
 def test_a_pack_that_was_killed_becomes_the_same_and_leaves_no_process(
     vit_process: Run, tmp_path: Path, workers: int
 ) -> None:
-    write_photos(tmp_path / "photos", per_class=150, size=(160, 200))
-    command = ["data", "pack", "photos", "packed", "--short-side", "100", "--shards", "64K", "--workers", str(workers)]
+    write_photos(tmp_path / "photos", per_class=250, size=(160, 200))
+    command = ["data", "pack", "photos", "packed", "--short-side", "100", "--shards", "40K", "--workers", str(workers)]
     assert vit_process(*command[:3], "whole", *command[4:]).code == 0
     kills = 0
     for _ in range(3):

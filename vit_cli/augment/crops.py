@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from vit_cli.augment.dice import Floats
-from vit_cli.augment.draws import PositiveRange, ShareRange
+from vit_cli.augment.dice import Dice, Floats
+from vit_cli.augment.draws import (
+    ATTEMPTS,
+    Box,
+    PositiveRange,
+    ShareRange,
+    fit_box,
+    fit_boxes,
+    shape_boxes,
+)
 from vit_cli.augment.fit import Fit
 from vit_cli.augment.resize import CropShare, Interpolation, ResizeMode, cover, cover_share, resize
 from vit_cli.augment.together import cover_all, crop_and_resize, crop_by_size, cut_windows
 from vit_cli.errors import RecipeError
 from vit_cli.section import Grid, Look, Section
-
-ATTEMPTS = 10
-"""So many boxes are drawn until one lies inside the image, as in torchvision."""
-
-
-class Box(NamedTuple):
-    """A rectangle of pixels."""
-
-    top: int
-    left: int
-    rows: int
-    columns: int
 
 
 class RandomResizedCrop(Section):
@@ -88,16 +83,19 @@ class Resize(Section):
 
 @dataclass(frozen=True)
 class CropPart:
-    """A random part of an image, resized to `res`; `numbers` are drawn evenly from 0 to 1."""
+    """A random part of an image, resized to `res`."""
 
-    draws: ClassVar[int] = 4 * ATTEMPTS
     res: Grid
     scale: tuple[float, float]
     ratio: tuple[float, float]
     interpolation: Interpolation
 
-    def look(self, h: int, w: int, numbers: Sequence[float]) -> Look:
-        box = pick_box(h, w, self.scale, self.ratio, numbers) or find_middle(h, w, self.ratio)
+    def draw(self, dice: Dice) -> Floats:
+        """Draw for each image rectangles of which the first that fits is taken."""
+        return shape_boxes(self.scale, self.ratio, dice.uniform(count=4 * ATTEMPTS))
+
+    def look(self, h: int, w: int, drawn: Sequence[Sequence[float]]) -> Look:
+        box = fit_box(h, w, drawn) or find_middle(h, w, self.ratio)
         least = Grid(-(-h * self.res.rows // box.rows), -(-w * self.res.columns // box.columns))
         return Look(least, box.top + box.rows, partial(self.take, size=Grid(h, w), box=box))
 
@@ -109,28 +107,31 @@ class CropPart:
         part = pixels[:, box.top : box.top + box.rows, box.left : box.left + box.columns]
         return resize(part, self.res, self.interpolation)
 
-    def take_all(self, images: Tensor, numbers: Floats) -> Tensor:
+    def take_all(self, images: Tensor, drawn: Floats) -> Tensor:
         h, w = images.shape[-2:]
-        drawn = (pick_box(h, w, self.scale, self.ratio, row) for row in numbers.tolist())
-        boxes = np.array([box or find_middle(h, w, self.ratio) for box in drawn], dtype=np.int64)
+        boxes, fits = fit_boxes(h, w, drawn)
+        boxes[~fits] = find_middle(h, w, self.ratio)
         by_device = crop_and_resize if images.is_cuda else crop_by_size
         return by_device(images, boxes, self.res, self.interpolation)
 
 
 @dataclass(frozen=True)
 class CropWindow:
-    """A random window of `res` of the padded image, which first covers `cover_size`; `numbers` are from 0 to 1."""
+    """A random window of `res` of the padded image, which first covers `cover_size`."""
 
-    draws: ClassVar[int] = 2
     res: Grid
     cover_size: Grid
     padding: int
     padding_mode: str
     interpolation: Interpolation
 
-    def look(self, h: int, w: int, numbers: Sequence[float]) -> Look:
+    def draw(self, dice: Dice) -> Floats:
+        """Draw the window's place down and across, from 0 to 1."""
+        return dice.uniform(count=2)
+
+    def look(self, h: int, w: int, drawn: Sequence[float]) -> Look:
         del h, w  # the whole image is needed
-        return Look(self.cover_size, None, partial(self.take, place=(numbers[0], numbers[1])))
+        return Look(self.cover_size, None, partial(self.take, place=(drawn[0], drawn[1])))
 
     def take(self, pixels: Tensor, place: tuple[float, float]) -> Tensor:
         """Resize the whole image, pad it, and cut the window at a place given in shares of the room there is."""
@@ -143,29 +144,11 @@ class CropWindow:
         """Widen images (..., 3, h, w) on all sides: by black, or by their own mirror image."""
         return F.pad_image(images, [self.padding], padding_mode=self.padding_mode) if self.padding else images
 
-    def take_all(self, images: Tensor, numbers: Floats) -> Tensor:
+    def take_all(self, images: Tensor, drawn: Floats) -> Tensor:
         padded = self.pad(cover_all(images, self.cover_size, self.interpolation))
         h, w = padded.shape[-2:]
         room = np.array([h - self.res.rows + 1, w - self.res.columns + 1])
-        return cut_windows(padded, (numbers * room).astype(np.int64), self.res)
-
-
-def pick_box(
-    h: int, w: int, area: tuple[float, float], ratio: tuple[float, float], numbers: Sequence[float]
-) -> Box | None:
-    """Turn even numbers from 0 to 1, four for each attempt, into a rectangle inside h x w pixels; None if none fits.
-
-    Its share of the area is even in its range, its columns over rows even in the logarithm (torchvision's distribution).
-    """
-    low, high = math.log(ratio[0]), math.log(ratio[1])
-    for first in range(0, len(numbers), 4):
-        share, shape, y, x = numbers[first : first + 4]
-        pixels = h * w * (area[0] + (area[1] - area[0]) * share)
-        side = math.exp(low + (high - low) * shape)
-        rows, columns = round(math.sqrt(pixels / side)), round(math.sqrt(pixels * side))
-        if 0 < rows <= h and 0 < columns <= w:
-            return Box(int(y * (h - rows + 1)), int(x * (w - columns + 1)), rows, columns)
-    return None
+        return cut_windows(padded, (drawn * room).astype(np.int64), self.res)
 
 
 def find_middle(h: int, w: int, ratio: tuple[float, float]) -> Box:

@@ -1,9 +1,10 @@
-"""Ranges that sections draw from, and rectangles drawn for many images at once."""
+"""Ranges that sections draw from, and random rectangles."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,25 +32,48 @@ ShareRange = Annotated[tuple[AtMostOne, AtMostOne], AfterValidator(check_order)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 
 
-def draw_boxes(
-    h: int | Integers, w: int | Integers, area: tuple[float, float], ratio: tuple[float, float], numbers: Floats
-) -> tuple[Integers, NDArray[np.bool_]]:
-    """Turn numbers (b, 4 ATTEMPTS), even in [0, 1), into rectangles inside h x w pixels (the same, or (b,) each).
+class Box(NamedTuple):
+    """A rectangle of pixels."""
 
-    Gives (b, 4) top, left, rows, columns of the first attempt that fits, and whether one does; all 0 where none does.
-    The share of the area is even in its range, columns over rows even in the logarithm (torchvision's distribution).
+    top: int
+    left: int
+    rows: int
+    columns: int
+
+
+def shape_boxes(area: tuple[float, float], ratio: tuple[float, float], numbers: Floats) -> Floats:
+    """Turn numbers (b, 4 ATTEMPTS), even in [0, 1), into rectangles for images of any size: (b, ATTEMPTS, 4).
+
+    The last axis is the share of the area, even in its range; columns over rows, even in the logarithm; and the place down
+    and across, from 0 to 1 (torchvision's distribution).
     """
-    share, shape, y, x = numbers.reshape(len(numbers), numbers.shape[1] // 4, 4).transpose(
-        2, 0, 1
-    )  # (b, attempts) each
-    tall, wide = (np.asarray(side, dtype=np.float64).reshape(-1, 1) for side in (h, w))
-    pixels = tall * wide * (area[0] + (area[1] - area[0]) * share)
+    share, shape, down, across = numbers.reshape(len(numbers), numbers.shape[1] // 4, 4).transpose(2, 0, 1)
     low, high = math.log(ratio[0]), math.log(ratio[1])
     longer = np.exp(low + (high - low) * shape)
+    return np.stack((area[0] + (area[1] - area[0]) * share, longer, down, across), axis=2)
+
+
+def fit_boxes(h: int, w: int, shapes: Floats) -> tuple[Integers, NDArray[np.bool_]]:
+    """Place rectangles, as of `shape_boxes`, inside h x w pixels: (b, 4) top, left, rows, columns of the first that fits.
+
+    Also tells whether one does; where none does all are 0.
+    """
+    share, longer, down, across = shapes.transpose(2, 0, 1)
+    pixels = h * w * share
     rows, columns = np.rint(np.sqrt(pixels / longer)), np.rint(np.sqrt(pixels * longer))
-    inside = (rows > 0) & (rows <= tall) & (columns > 0) & (columns <= wide)
+    inside = (rows > 0) & (rows <= h) & (columns > 0) & (columns <= w)
     first = inside.argmax(1)[:, None]
-    y, x, rows, columns = (np.take_along_axis(each, first, 1) for each in (y, x, rows, columns))
-    boxes = np.concatenate((np.floor(y * (tall - rows + 1)), np.floor(x * (wide - columns + 1)), rows, columns), 1)
+    down, across, rows, columns = (np.take_along_axis(each, first, 1) for each in (down, across, rows, columns))
+    boxes = np.concatenate((np.floor(down * (h - rows + 1)), np.floor(across * (w - columns + 1)), rows, columns), 1)
     fits = inside.any(1)
     return (boxes * fits[:, None]).astype(np.int64), fits
+
+
+def fit_box(h: int, w: int, shapes: Sequence[Sequence[float]]) -> Box | None:
+    """Do the same for one image, to the bit (what it computes is rounded alike everywhere); None if none fits."""
+    for share, longer, down, across in shapes:
+        pixels = h * w * share
+        rows, columns = round(math.sqrt(pixels / longer)), round(math.sqrt(pixels * longer))
+        if 0 < rows <= h and 0 < columns <= w:
+            return Box(int(down * (h - rows + 1)), int(across * (w - columns + 1)), rows, columns)
+    return None

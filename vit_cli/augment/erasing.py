@@ -12,7 +12,7 @@ from pydantic import PositiveFloat
 from torch import Tensor
 
 from vit_cli.augment.dice import Dice
-from vit_cli.augment.draws import ATTEMPTS, PositiveRange, ShareRange, draw_boxes
+from vit_cli.augment.draws import ATTEMPTS, PositiveRange, ShareRange, fit_boxes, shape_boxes
 from vit_cli.augment.pixels import choose
 from vit_cli.augment.rows import Group, change_rows
 from vit_cli.augment.same_size import SameSize
@@ -43,7 +43,7 @@ class RandomErasing(SameSize):
         h, w = images.shape[-2:]
         rows = np.flatnonzero(dice.chance(self.prob))
         drawn = dice.pick(rows)
-        boxes, fits = draw_boxes(h, w, self.area, self.ratio, drawn.uniform(count=4 * ATTEMPTS))
+        boxes, fits = fit_boxes(h, w, shape_boxes(self.area, self.ratio, drawn.uniform(count=4 * ATTEMPTS)))
         rows, boxes, starts = rows[fits], boxes[fits], drawn.below(OFFSETS)[fits]
         if not len(rows):
             return images

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
+import numpy as np
 from torch import Tensor
 
-from vit_cli.augment.dice import Floats
+from vit_cli.augment.dice import Dice, Floats
 from vit_cli.augment.resize import (
     Interpolation,
     ResizeMode,
@@ -28,19 +28,22 @@ GAP = 2
 class Fit:
     """Brings an image (3, h, w) uint8 of any size to a contiguous (3, res.rows, res.columns) uint8."""
 
-    draws: ClassVar[int] = 0
     res: Grid
     crop: float
     mode: ResizeMode
     interpolation: Interpolation
 
-    def look(self, h: int, w: int, numbers: Sequence[float] = ()) -> Look:
-        del h, w, numbers  # the whole image is needed, wherever it is
+    def draw(self, dice: Dice) -> Floats:
+        """Draw nothing."""
+        return np.empty((len(dice), 0))
+
+    def look(self, h: int, w: int, drawn: Sequence[float] = ()) -> Look:
+        del h, w, drawn  # the whole image is needed, wherever it is
         rows, columns = self.res if self.mode == "squash" else cover_share(self.res, self.crop)
         return Look(Grid(GAP * rows, GAP * columns), None, self)
 
-    def take_all(self, images: Tensor, numbers: Floats) -> Tensor:
-        del numbers
+    def take_all(self, images: Tensor, drawn: Floats) -> Tensor:
+        del drawn
         if self.mode == "squash":
             return resize_all(images, self.res, self.interpolation)
         return crop_centre(cover_all(images, cover_share(self.res, self.crop), self.interpolation), self.res)

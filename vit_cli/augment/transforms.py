@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, ClassVar, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import torch
 from pydantic import Field
@@ -43,14 +43,15 @@ Transform = Annotated[
 
 
 class Sizer(Protocol):
-    """Gives an image the model's resolution, by so many numbers from 0 to 1."""
+    """Gives images the model's resolution."""
 
-    draws: ClassVar[int]
+    def draw(self, dice: Dice) -> Floats:
+        """Draw for each image what does not depend on its size: (b, ...)."""
 
-    def look(self, h: int, w: int, numbers: Sequence[float]) -> Look:
+    def look(self, h: int, w: int, drawn: Sequence[Any]) -> Look:
         """Say what is needed of an image of h x w pixels."""
 
-    def take_all(self, images: Tensor, numbers: Floats) -> Tensor:
+    def take_all(self, images: Tensor, drawn: Floats) -> Tensor:
         """Bring b images of one size to the resolution: on a CPU to the bit as by `look`, on a GPU within two levels."""
 
 
@@ -62,10 +63,10 @@ class Placed(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """What was drawn for one image before it is decoded: the key of its randomness, and its sizers' numbers."""
+    """What was drawn for one image before it is decoded: the key of its randomness, and what each of its sizers drew."""
 
     key: Keys
-    numbers: Sequence[Sequence[float]]
+    sizers: Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -84,30 +85,30 @@ class Augmentation:
         """Draw for b images what has to be known before they are decoded."""
         sizers = [step for step in (*self.alone, self.sizer) if not isinstance(step, Placed)]
         dice = Dice(keys)
-        numbers = [dice.fork(-1 - place).uniform(count=sizer.draws).tolist() for place, sizer in enumerate(sizers)]
-        return [Drawn(keys[row : row + 1], [drawn[row] for drawn in numbers]) for row in range(len(keys))]
+        drawn = [sizer.draw(dice.fork(-1 - place)).tolist() for place, sizer in enumerate(sizers)]
+        return [Drawn(keys[row : row + 1], [each[row] for each in drawn]) for row in range(len(keys))]
 
     def look(self, h: int, w: int, drawn: Drawn) -> Look:
         """Say what is needed of an image of h x w pixels, and how it gets the model's resolution."""
         if not self.alone:
-            return self.sizer.look(h, w, drawn.numbers[0])
+            return self.sizer.look(h, w, drawn.sizers[0])
         return Look(None, None, partial(self.take_in_turn, drawn=drawn))
 
     def take_in_turn(self, pixels: Tensor, drawn: Drawn) -> Tensor:
         """Apply what precedes the last sizer, and that."""
-        numbers, dice = iter(drawn.numbers), Dice(drawn.key)
+        sizers, dice = iter(drawn.sizers), Dice(drawn.key)
         for step in (*self.alone, self.sizer):
             if isinstance(step, Placed):
                 pixels = step.transform.change(pixels[None], dice.fork(step.place))[0]
             else:
                 h, w = pixels.shape[-2:]
-                pixels = step.look(h, w, next(numbers)).take(pixels)
+                pixels = step.look(h, w, next(sizers)).take(pixels)
         return pixels
 
     def bring(self, images: Tensor, keys: Keys) -> Tensor:
         """Bring decoded images of one size, (b, 3, h, w) uint8, to the model's resolution."""
         if not self.alone:
-            return self.sizer.take_all(images, Dice(keys).fork(-1).uniform(count=self.sizer.draws))
+            return self.sizer.take_all(images, self.sizer.draw(Dice(keys).fork(-1)))
         h, w = images.shape[-2:]
         looks = (self.look(h, w, drawn) for drawn in self.draw(keys))
         return torch.stack([look.take(image) for image, look in zip(images, looks, strict=True)])

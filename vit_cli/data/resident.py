@@ -121,7 +121,7 @@ class ResidentBatches:
         indices = np.concatenate([draw.indices for draw in draws])
         epochs = np.concatenate([draw.epochs for draw in draws])
         keys = image_keys(self.order.seed, epochs, indices)
-        images = self.augmentation.bring(self.resident.take(indices), keys)
+        images = self.augmentation.bring(self.resident.take(indices), keys).contiguous()  # changed faster so
         watch.lap("cut")
         if self.changes:
             images = self.augmentation.change(images, keys)
