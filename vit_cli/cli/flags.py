@@ -80,7 +80,7 @@ Data = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="Class folders, a folder with train/ and val/, a table (.csv, .tsv) that names images, or parquet files.",
+        help="Class folders, a folder with train/ and val/, a pack, a table (.csv, .tsv) that names images, or parquet files.",
         show_default=False,
     ),
 ]

@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 def is_address(text: str) -> bool:
     """Tell an address from a path."""
-    return "://" in text or "::" in text
+    return "://" in text
 
 
 def check_address(text: str) -> None:

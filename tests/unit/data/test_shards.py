@@ -139,7 +139,7 @@ def test_the_index_has_the_hashes_of_keys(tmp_path: Path) -> None:
 def test_what_lies_in_a_recipe_becomes_absolute_unless_it_is_an_address(tmp_path: Path) -> None:
     assert Shards(path="here").path == str(Path("here").absolute())
     assert Shards(path="https://host/a/", split="val").place == "https://host/a/val"
-    for address in ("pipe://cat", "file:///x", "simplecache::https://x/y", "pipe::cat", "ftp://x/y"):
+    for address in ("pipe://cat", "file:///x", "simplecache::https://x/y", "https://x::pipe://cat", "ftp://x/y"):
         with pytest.raises(ValueError, match="addresses begin with"):
             Shards(path=address)
     with pytest.raises(ValueError, match="no \\? or #"):
