@@ -44,6 +44,7 @@ PLACES = (
 ROUNDED = {
     "train.micro_batch": "dropout is drawn and sums are rounded differently",
     "eval.batch_size": "the validation loss is rounded differently",
+    "data.cache": "a GPU rounds crops differently, if images are kept there",
 }
 """Keys that may change, and what they do change in the last bits."""
 

@@ -32,7 +32,7 @@ class Data(Section):
         "auto", description="processes that read images; 0 reads in place"
     )
     cache: Literal["auto", "none", "ram", "device"] = Field(
-        "auto", description="keep decoded images in memory, or on the GPU where they have one small size; auto: if few"
+        "auto", description="keep decoded images in memory, or on the GPU if all have one size; auto: in memory if few"
     )
     cache_size: Positive | None = Field(None, description="short side that larger images are reduced to when kept")
     augment_on: Literal["auto", "workers", "device"] = Field(

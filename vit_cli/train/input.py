@@ -98,7 +98,7 @@ def make_input(recipe: Recipe, splits: Splits, plan: Plan, preprocess: Preproces
 
 
 def choose_resident(samples: Samples, data: Data, device: torch.device) -> Resident | None:
-    """Give the images that need no workers, on the GPU if they may go there; None where workers shall bring them.
+    """Give the images that need no workers, on the GPU if they shall be there; None where workers shall bring them.
 
     Raises DataError if images shall be kept on the device that can't be, since they have different sizes.
     """
@@ -107,8 +107,7 @@ def choose_resident(samples: Samples, data: Data, device: torch.device) -> Resid
         if resident is None:
             raise DataError("data.cache: device needs images that all have one size", "set data.cache to ram or auto")
         return resident.to(device)
-    resident = find_resident(samples)
-    return resident.to(device) if resident and data.cache == "auto" and data.workers in ("auto", 0) else resident
+    return find_resident(samples)
 
 
 def as_it_is(batch: Batch) -> Batch:

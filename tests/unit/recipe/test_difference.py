@@ -147,6 +147,8 @@ def test_only_what_changes_no_number_may_change() -> None:
         "train.steps=30",
         "train.batch_size=8",
         "data.hold_out=0.5",
+        "data.cache_size=64",
+        "data.augment_on=device",
     ]
     found = compare_recipes(plain(smoke()), smoke(*bound))
     assert len(found) == len(bound)
