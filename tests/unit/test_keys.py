@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from vit_cli.keys import BITS, count_on, derive, hash63, image_keys
 
@@ -28,6 +29,7 @@ def test_keys_of_names_fit_an_int64() -> None:
     assert all(0 <= hash63(str(number)) < 2**BITS for number in range(1000))
 
 
+@pytest.mark.slow
 def test_a_million_images_of_several_epochs_have_keys_of_their_own() -> None:
     epochs, indices = np.divmod(np.arange(1_000_000), 250_000)
     assert len(np.unique(image_keys(3, epochs, indices))) == 1_000_000

@@ -48,6 +48,7 @@ def make_keys(count: int = 40) -> Keys:
     return image_keys(0, np.zeros(count, np.int64), np.arange(count))
 
 
+@pytest.mark.slow
 @every_transform
 def test_an_image_becomes_the_same_alone_and_in_any_batch_in_any_order(transform: SameSize) -> None:
     keys = make_keys()
@@ -61,6 +62,7 @@ def test_an_image_becomes_the_same_alone_and_in_any_batch_in_any_order(transform
             assert torch.equal(alone[0], together[row])
 
 
+@pytest.mark.slow
 @every_transform
 def test_the_memory_layout_does_not_matter_and_nothing_given_is_changed(transform: SameSize) -> None:
     for size in SIZES:

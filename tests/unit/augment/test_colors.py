@@ -31,6 +31,7 @@ def share_of_changed(images: Tensor, image: Tensor) -> float:
     return float((images != image).flatten(1).any(1).float().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [

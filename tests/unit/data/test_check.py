@@ -175,6 +175,7 @@ def advice(size: tuple[int, int], images: int, monkeypatch: pytest.MonkeyPatch, 
     return judge(check_data(open_parts(source, None, 0.5, "classification"), "classification", Looking(0))).advice
 
 
+@pytest.mark.slow
 def test_large_pictures_are_best_packed_and_what_fits_is_best_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "by itself" in advice((64, 64), 8, monkeypatch, free=10**9)[0]
     assert "by itself" not in advice((1000, 1001), 2, monkeypatch, free=10**9)[0]

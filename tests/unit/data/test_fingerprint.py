@@ -126,6 +126,7 @@ def test_a_table_with_another_picture_is_seen_and_one_that_moved_is_not(tmp_path
     assert changes(before, open_table("elsewhere", pictures, "/in/another/folder/x.png")) == []
 
 
+@pytest.mark.slow
 def test_pictures_of_hugging_face_that_lie_in_files_are_known_by_their_names(tmp_path: Path) -> None:
     pytest.importorskip("datasets", reason="the extra `hf` is not installed")
     root = write_folder(tmp_path / "here", {"red": 3, "blue": 3})
@@ -168,6 +169,7 @@ def test_a_class_can_not_command_the_terminal(name: str) -> None:
     assert line.isprintable()
 
 
+@pytest.mark.slow
 def test_a_million_names_take_no_time() -> None:
     count = 130_000  # a tenth of ImageNet
     labels = np.arange(count) * 100 // count

@@ -204,6 +204,7 @@ def test_damage_in_the_middle_is_judged_as_by_pillow(kind: str) -> None:
 EDITS = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255), st.booleans()), min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["420", "optimised", "turned", "progressive"])
 @settings(max_examples=150, deadline=None)
 @given(edits=EDITS)
@@ -232,6 +233,7 @@ ENTRY = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(order=st.sampled_from("<>"), entries=st.lists(ENTRY, max_size=4), at=st.integers(8, 12), cut=st.integers(0, 30))
 def test_any_exif_is_understood_as_by_pillow_or_left_to_it(

@@ -25,6 +25,7 @@ def test_a_permutation_of_a_trillion_stays_within_its_range() -> None:
     assert len(set(images.tolist())) == 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_every_order_of_few_images_is_equally_likely(n: int) -> None:
     found = Counter(tuple(Permutation(n, key)(np.arange(n)).tolist()) for key in range(600))

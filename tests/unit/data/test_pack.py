@@ -100,6 +100,7 @@ def test_training_on_a_pack_sees_the_very_pixels_of_training_on_its_source(tmp_p
         assert torch.equal(one.labels, other.labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["wds", "arrow"])
 def test_any_number_of_processes_writes_the_same_bytes(tmp_path: Path, format: str) -> None:
     source = small_folder(tmp_path / "p")
@@ -284,6 +285,7 @@ def test_a_half_written_shard_or_record_is_made_again(tmp_path: Path) -> None:
     assert content_of(tmp_path / "pack") == content_of(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.case("V2")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk_ends_a_pack_which_then_goes_on(tmp_path: Path, workers: int) -> None:
@@ -307,6 +309,7 @@ def break_pictures(root: Path, *names: str) -> None:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+@pytest.mark.slow
 def test_broken_pictures_are_listed_and_left_out(tmp_path: Path) -> None:
     source = small_folder(tmp_path / "p")
     break_pictures(tmp_path / "p", "cat/001.JPG", "dog/004.png")
@@ -392,6 +395,7 @@ def test_two_processes_do_not_pack_into_one_folder(tmp_path: Path) -> None:
     assert pack(source, tmp_path / "pack").index.images == 37
 
 
+@pytest.mark.slow
 def test_shards_have_about_the_size_that_was_asked_for(tmp_path: Path) -> None:
     pack(Synthetic(classes=3, images=400, size=(40, 40)), tmp_path / "pack", shard_bytes=200_000)
     sizes = [path.stat().st_size for path in sorted((tmp_path / "pack").glob("*.tar"))]

@@ -193,6 +193,7 @@ def test_a_server_that_fails_now_and_then_changes_nothing(
     assert not list((tmp_path / "cache").rglob("*.part"))
 
 
+@pytest.mark.slow
 @pytest.mark.case("S10")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_server_that_always_fails_is_told_with_its_address(served: Server, tmp_path: Path, fault: str) -> None:
@@ -263,6 +264,7 @@ def test_an_index_from_afar_names_no_other_places(served: Server, tmp_path: Path
         Shards(path=f"{served.address}/pack", cache_dir=tmp_path / "cache").open()
 
 
+@pytest.mark.slow
 def test_many_who_fetch_at_once_get_whole_shards(served: Server, tmp_path: Path) -> None:
     expected = local(tmp_path)
     opened = [Shards(path=f"{served.address}/pack", cache_dir=tmp_path / "cache").open() for _ in range(4)]
@@ -272,6 +274,7 @@ def test_many_who_fetch_at_once_get_whole_shards(served: Server, tmp_path: Path)
     assert not list((tmp_path / "cache").rglob("*.part"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cached", [False, True])
 def test_workers_read_from_afar(served: Server, tmp_path: Path, cached: bool) -> None:
     """Each process has connections of its own; those of its parent are of no use after a fork."""

@@ -71,6 +71,7 @@ def test_a_pickled_source_is_small_and_maps_its_tables_anew(tmp_path: Path) -> N
     assert [again.read(i) for i in range(37)] == [samples.read(i) for i in range(37)]
 
 
+@pytest.mark.slow
 def test_few_files_stay_open_however_many_shards_there_are(tmp_path: Path) -> None:
     pack(small_folder(tmp_path / "p"), tmp_path / "pack", shard_bytes=5000)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -112,6 +113,7 @@ def test_broken_pictures_in_shards_are_replaced_and_named(tmp_path: Path) -> Non
     assert (bad.index, bad.path) == (3, f"{tmp_path}/t/x.tar: d.png")
 
 
+@pytest.mark.slow
 def test_the_fingerprint_sees_what_that_of_other_sources_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = small_folder(tmp_path / "p")
     pack(source, tmp_path / "pack")

@@ -117,6 +117,7 @@ def test_timm_prepares_images_as_we_do(preprocess: dict[str, Any], atol: float, 
     assert (theirs - ours).abs().mean() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plain", "reason"),
     [

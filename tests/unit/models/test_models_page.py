@@ -46,6 +46,7 @@ def test_the_page_names_every_family_that_weights_can_be_read_as() -> None:
     assert [naming.name for naming in NAMINGS if f"`{naming.name}`" not in PAGE] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.title)
 def test_parameters_and_operations_are_the_networks_own(row: Row) -> None:
     classes = next((number for word, number in CLASSES.items() if word in row.title), 1000)

@@ -73,6 +73,7 @@ OF_TIMM = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "fields"), OF_TIMM, ids=[name for name, _ in OF_TIMM])
 def test_models_of_other_families_have_as_many_parameters_as_timms(name: str, fields: dict[str, Any]) -> None:
     with torch.device("meta"):
@@ -105,6 +106,7 @@ def test_free_dimensions_have_the_parameters_of_the_formula(pool: str, positions
     assert count(classes, **fields, head="mlp" if head_width else "linear", head_width=head_width) == expected
 
 
+@pytest.mark.slow
 def test_every_size_can_be_built_and_divides_into_its_heads() -> None:
     for name, size in SIZES.items():
         assert count(size=name, patch=14) > 0

@@ -37,6 +37,7 @@ def test_the_plan_outlives_json() -> None:
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(images=st.integers(1, 500), batch=st.integers(1, 500), tenths=st.integers(1, 30))
 def test_evaluation_k_comes_after_the_step_in_which_its_epoch_ends(images: int, batch: int, tenths: int) -> None:
@@ -105,6 +106,7 @@ def test_a_batch_is_split_over_processes_and_micro_batches(
     assert plan.mix_group == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(batch=st.integers(2, 64), processes=st.integers(1, 8), micro=st.none() | st.integers(1, 64))
 def test_groups_of_mixed_images_are_never_cut(batch: int, processes: int, micro: int | None) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 from vit_cli.report.confusion import BLUE, MOST, confused_pairs, draw_confusion, most_confused, paint, rgb
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 21, 1000])
 def test_any_number_of_classes_gives_a_picture(tmp_path: Path, classes: int) -> None:
     torch.manual_seed(0)

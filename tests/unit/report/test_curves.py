@@ -19,6 +19,7 @@ ALL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epochs", "steps"), [(3, 30), (1, 1), (2, 0), (0, 5)])
 def test_curves_are_drawn_from_whatever_is_there(tmp_path: Path, epochs: int, steps: int) -> None:
     metrics, log, out = tmp_path / "metrics.csv", tmp_path / "steps.jsonl", tmp_path / "plots/curves.png"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from vit_cli.metrics.task import Answer
@@ -16,6 +17,7 @@ def draw(path: Path, targets: int, off: float) -> Image.Image:
         return image.convert("RGB")
 
 
+@pytest.mark.slow
 def test_each_target_has_its_diagram_up_to_a_limit(tmp_path: Path) -> None:
     one, four, many = (draw(tmp_path / f"{count}.png", count, 0.1) for count in (1, 4, MOST_TARGETS + 3))
     assert one.width < four.width == many.width

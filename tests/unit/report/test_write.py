@@ -79,6 +79,7 @@ def test_without_mistakes_there_is_no_picture_of_them(
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.png"]
 
 
+@pytest.mark.slow
 def test_scores_alone_are_enough(folder: RunFolder, evaluation: Evaluation) -> None:
     write_report(folder, replace(evaluation, confusion=None, answers=None))
     assert files(folder) == {"plots/curves.png", "README.md", "report.html"}

@@ -178,6 +178,7 @@ def test_a_worker_that_ends_does_not_free_the_folder(tmp_path: Path, start: Star
         pass
 
 
+@pytest.mark.slow
 def test_of_many_that_come_and_go_never_two_are_inside(start: Start) -> None:
     assert [process.wait(120) for process in [start(CROWD) for _ in range(3)]] == [0, 0, 0]
 

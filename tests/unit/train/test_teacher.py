@@ -114,6 +114,7 @@ def test_a_digest_is_that_of_the_weights_wherever_they_lie(tmp_path: Path) -> No
     assert digests[0] == digests[1] != digests[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["teacher.pth", "teacher.safetensors"])
 def test_a_model_of_torchvision_answers_from_a_file(tmp_path: Path, name: str) -> None:
     network = torchvision.models.resnet18(num_classes=3)

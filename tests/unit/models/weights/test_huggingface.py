@@ -71,6 +71,7 @@ def test_names_in_memory_and_on_the_disk_are_read_alike(
     assert all(torch.equal(in_memory.weights[name], tensor) for name, tensor in on_disk.weights.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "head", "settings"), KINDS)
 def test_the_way_there_and_back_is_exact(kind: str, head: str, settings: dict[str, Any], tmp_path: Path) -> None:
     make(kind, head, **settings).save_pretrained(tmp_path)

@@ -60,6 +60,7 @@ def test_deep_hybrids_differ_by_rounding_alone(case: Case, tmp_path: Path) -> No
         assert difference.largest < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", QUICK + DEEP[-1:], ids=title)
 def test_the_way_there_and_back_is_exact(case: Case, tmp_path: Path) -> None:
     torch.manual_seed(0)
