@@ -18,10 +18,10 @@ Alike in both arms: the files, one worker, batch 32 (large_photos 8), random res
 bins: 11}, timm rand-m9-n2-p1-inc1) sampled bilinearly; erasing of a quarter of the images with noise; evaluation: the
 short side to 256, the middle 224. What differs:
 - timm's list of operations has Invert and SolarizeAdd, ours has Identity: 1 of 14 operations does nothing;
-- timm posterises to 1 bit at this magnitude, ours to 4; timm shifts by up to 0.41 of the side, ours by 0.41 too;
+- timm posterises to 1 bit at this magnitude, ours to 4;
 - timm erases in the main process in all rows, ours in the worker in crop_flip_randaugment, in the main process in device_augment;
 - pack_256: timm reads the original photos, since it has no packing;
-- cifar_feed: both read the same parquet files, timm with two workers, ours decodes all images once, before the clock starts.
+- cifar_feed: both read the same parquet files with two workers; ours decodes all images once, before the clock starts.
 
 Large photos are real ones enlarged to 4000x3000, with a sensor's noise, in JPEG of quality 92. cifar_train is the shipped
 loop beside timm's parts in a loop like its train.py (scripts/bench_loops.py): ViT D192, 12 layers, patch 4, batch 128, mixup and

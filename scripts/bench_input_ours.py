@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from scripts.bench_arms import Figures, watch
-from scripts.bench_input_works import WARM_UP, Extent, Place, Work
+from scripts.bench_input_works import FEEDERS, WARM_UP, Extent, Place, Work
 from scripts.bench_loops import Stopwatch, train_ours, wire_ours
 from vit_cli.train.progress import Silence
 
@@ -76,7 +76,7 @@ def write_recipe(work: Work, place: Place, steps: int) -> str:
         model=model,
         train=train,
         val=val,
-        workers="auto" if resident else 1,
+        workers={"wall": FEEDERS, "train": "auto"}.get(work.measures, 1),
         cache="auto" if resident else "none",
         augment_on=work.augment_on,
         policy=POLICY if work.policy else "",

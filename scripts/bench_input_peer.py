@@ -8,12 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from scripts.bench_arms import Figures, watch
-from scripts.bench_input_works import WARM_UP, Extent, Place, Work
+from scripts.bench_input_works import FEEDERS, WARM_UP, Extent, Place, Work
 from scripts.bench_loops import CPU, endless, train_peer
 
 CLASSES = 10
-FEEDERS = 2
-"""Workers where both cores are to feed; elsewhere one."""
 
 
 def measure_peer(work: Work, place: Place, extent: Extent) -> Figures:

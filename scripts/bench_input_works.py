@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 WARM_UP = 4
+FEEDERS = 2
+"""Loader workers where both cores are to feed; elsewhere one, and in training on CIFAR-10 what `auto` makes of it for us."""
 UNITS = {"worker": "img/s per core", "wall": "img/s", "train": "img/s"}
 
 

@@ -143,11 +143,6 @@ CASES = {
 WITHOUT = {
     "N4": "there is no policy for finite jumps; clipping bounds what one step can do",
     "N5": "vit trains in float32 and bfloat16, which need no scaler",
-    "S4": "not looked for yet; the split that vit makes itself can't have it",
-    "S6": "vit reads no tar archives yet",
-    "S7": "vit reads no shards yet",
-    "S8": "vit reads no packs yet",
-    "S10": "vit reads no remote sources yet",
 }
 """Why a case has no test."""
 

@@ -57,6 +57,7 @@ def test_json_is_one_document_with_everything(vit: Run, spoiled: Path) -> None:
     assert [(Path(bad["path"]).name, bad["reason"]) for bad in broken] == [("empty.jpg", "empty file")]
 
 
+@pytest.mark.case("S4")
 def test_splits_are_compared(vit: Run, photos: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     shutil.copytree(photos, root / "train")

@@ -30,6 +30,7 @@ def test_pictures_that_all_differ_are_no_duplicates() -> None:
     assert find(train=[(1, "cat"), (2, "cat")], val=[(3, "dog")]) == Duplicates()
 
 
+@pytest.mark.case("S4")
 def test_pictures_of_both_splits_are_shared() -> None:
     found = find(train=[(1, "cat"), (2, "dog")], val=[(3, "cat"), (2, "dog")])
     assert (found.shared, dict(found.repeated), found.conflicting) == (1, {}, 0)
