@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import sys
 import threading
@@ -20,6 +21,8 @@ from vit_cli.errors import DataError
 
 CHECK_SECONDS = 5.0
 """How often to look whether a worker that is waited for still lives."""
+TRIM_THRESHOLD, MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 2**30
+"""Parameters of glibc's allocator (mallopt(3)) and their new value."""
 GRACE_SECONDS = 60.0
 """How long a worker goes on after SIGTERM."""
 
@@ -132,7 +135,7 @@ def start(made: Made, numbers: Sequence[Any], workers: int, patience: Patience) 
             timeout=min(CHECK_SECONDS, patience.seconds / 30) if workers else 0,
             collate_fn=as_it_is,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=outlast_signals,
+            worker_init_fn=settle,
             generator=torch.Generator(),  # else DataLoader draws from the caller's
         )
         batches = iter(loader)
@@ -146,7 +149,21 @@ def as_it_is(batch: Any) -> Any:
     return batch
 
 
-def outlast_signals(_worker: int) -> None:
+def settle(_worker: int) -> None:
+    """Prepare a worker for its work, before it makes its first batch."""
+    outlast_signals()
+    keep_memory()
+
+
+def keep_memory() -> None:
+    """Have glibc keep the memory that is freed, where there is glibc: given back, every batch would fetch it page by page."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(MMAP_THRESHOLD, KEPT_BYTES)
+
+
+def outlast_signals() -> None:
     """Leave signals, which often reach all processes of a job, to the main process: it finishes its step and saves.
 
     After SIGTERM a worker still ends by itself some time later, in case the main process can't see to it. One whose main

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as nnf
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_cli.data.decode import BadImage, open_picture
+from vit_cli.data.decode import BadImage, Picture, open_picture
 from vit_cli.data.loader import LARGE, read_picture
+from vit_cli.data.reduced import Reduced
 from vit_cli.data.samples import Content, Pixels, Samples, View
 from vit_cli.errors import DataError
-from vit_cli.section import Grid
 
 CacheMode = Literal["auto", "none", "ram", "device"]
 BUDGET = 1_000_000_000
@@ -68,17 +65,21 @@ def cached(
 ) -> Samples:
     """Decode all images into memory, unless `mode` is "none", or "auto" and they are estimated to be beyond the budget.
 
-    With a `short_side` larger images are kept at that size. Without it, those that may be decoded smaller than they are
-    (`LARGE`) are left in their files, so that the cache changes nothing about an image; "auto" keeps all or none.
+    With a `short_side` larger pictures are reduced to it first, in every mode. Pictures that may be decoded smaller than
+    they are (`LARGE`) are left in their files. So the cache changes nothing about an image. "auto" keeps all or none.
     `processes` on this machine share the budget. Raises DataError if more memory is asked for than there is, or if what is
     asked for would keep nothing.
     """
-    if mode == "none" or in_memory(samples):
+    if in_memory(samples):
         return samples
-    asked = mode != "auto" or short_side is not None
+    if short_side is not None:
+        samples = Reduced(samples, short_side, max_pixels)
+    if mode == "none":
+        return samples
+    asked = mode != "auto"
     free = min(free_memory(), free_shared_memory()) // processes
     room = free if asked else min(BUDGET, free // 4)
-    kept = probe(samples, max_pixels, short_side)
+    kept = probe(samples, max_pixels)
     needed = int(3 * kept.mean() * len(samples))
     if asked and not needed:
         raise DataError(
@@ -86,7 +87,7 @@ def cached(
             "set data.cache_size to the short side to keep them at, such as 256",
         )
     if needed <= room and (asked or kept.all()):
-        full = decode_all(samples, partial(decode_or_none, samples, max_pixels, short_side), room)
+        full = decode_all(samples, max_pixels, room)
         if full is not None:
             return full
     if asked:
@@ -105,32 +106,29 @@ def in_memory(samples: Samples) -> bool:
     return isinstance(samples, Pixels | Cached)
 
 
-def probe(samples: Samples, max_pixels: int, short_side: int | None) -> NDArray[np.int64]:
-    """Count the pixels at which some images would be kept (0: not at all), spread evenly over those that are sound."""
+def probe(samples: Samples, max_pixels: int) -> NDArray[np.int64]:
+    """Count the pixels of some images that would be kept (0: it would not), spread evenly over those that are sound."""
     sizes = []
     for index in np.unique(np.linspace(0, len(samples) - 1, PROBES, dtype=np.int64)):
         try:
             picture = open_picture(samples.read(int(index)), max_pixels)
         except (OSError, BadImage):
             continue
-        rows, columns = kept_size(picture.rows, picture.columns, short_side)
-        sizes.append(rows * columns)
+        sizes.append(picture.rows * picture.columns if is_kept(picture) else 0)
     return np.array(sizes or [0], dtype=np.int64)
 
 
-def kept_size(rows: int, columns: int, short_side: int | None) -> Grid:
-    """Give the size at which a picture is kept; 0x0 if it is not."""
-    if short_side is None:
-        return Grid(rows, columns) if rows * columns < LARGE else Grid(0, 0)
-    factor = min(1.0, short_side / min(rows, columns))
-    return Grid(max(1, round(rows * factor)), max(1, round(columns * factor)))
+def is_kept(picture: Picture) -> bool:
+    """Tell whether a picture is small enough to be decoded at its own size whatever is needed of it."""
+    return picture.rows * picture.columns < LARGE
 
 
-def decode_all(samples: Samples, decode: Callable[[int], Tensor | None], room: int) -> Cached | None:
+def decode_all(samples: Samples, max_pixels: int, room: int) -> Cached | None:
     """Decode all images with several threads; None if they turn out not to fit into `room` bytes."""
 
     def decode_chunk(start: int) -> tuple[Tensor, NDArray[np.int64]]:
-        images = [decode(row) for row in range(start, min(start + CHUNK, len(samples)))]
+        rows = range(start, min(start + CHUNK, len(samples)))
+        images = [decode_or_none(samples, row, max_pixels) for row in rows]
         shapes = np.array([(0, 0) if image is None else image.shape[1:] for image in images], dtype=np.int64)
         flat = [image.permute(1, 2, 0).flatten() for image in images if image is not None]
         return torch.cat(flat) if flat else torch.empty(0, dtype=torch.uint8), shapes
@@ -146,7 +144,8 @@ def decode_all(samples: Samples, decode: Callable[[int], Tensor | None], room: i
             if total > room:
                 pool.shutdown(cancel_futures=True)
                 return None
-    pixels = torch.empty(total, dtype=torch.uint8).share_memory_()
+    # Shared from the beginning, so that a page is taken when it is filled: shared later, all of it would be copied first.
+    pixels = torch.tensor([], dtype=torch.uint8).set_(torch.UntypedStorage._new_shared(total))
     at = total
     while chunks:  # from the back, so that each chunk's memory is free before the next is copied
         chunk = chunks.pop()
@@ -155,19 +154,13 @@ def decode_all(samples: Samples, decode: Callable[[int], Tensor | None], room: i
     return Cached(samples, pixels, np.concatenate(shapes))
 
 
-def decode_or_none(samples: Samples, max_pixels: int, short_side: int | None, index: int) -> Tensor | None:
-    """Decode an image at the size at which it is kept, or not, if it is not kept or broken."""
+def decode_or_none(samples: Samples, index: int, max_pixels: int) -> Tensor | None:
+    """Decode an image, or not, if it is not kept or broken."""
     try:
         picture = read_picture(samples, index, max_pixels)
-        size = kept_size(picture.rows, picture.columns, short_side)
-        if not size.rows:
-            return None
-        pixels = picture.pixels(least=size)
+        return picture.pixels() if is_kept(picture) else None
     except BadImage:
         return None
-    if pixels.shape[1:] == size:
-        return pixels
-    return nnf.interpolate(pixels[None], tuple(size), mode="bicubic", antialias=True)[0]
 
 
 def free_memory() -> int:

@@ -17,6 +17,7 @@ from vit_cli.data.cache import Cached
 from vit_cli.data.order import Order
 from vit_cli.data.samples import Pixels, Samples, View
 from vit_cli.keys import Keys, image_keys
+from vit_cli.section import Grid
 
 BLOCK_IMAGES = 2048
 BLOCK_BYTES = 32 * 2**20
@@ -73,7 +74,7 @@ def find_resident(samples: Samples, most_pixels: int = SMALL) -> Resident | None
 
 
 class ResidentBatches:
-    """The batches of `steps`, as TrainBatches makes them, as seen by process `rank` of `size`.
+    """The batches of `steps`, as TrainBatches makes them, as seen by process `rank` of `size`; images come out at `res`.
 
     Unless it `changes` images, they are left as they have been brought to size.
     """
@@ -85,6 +86,7 @@ class ResidentBatches:
         order: Order,
         augmentation: Augmentation,
         *,
+        res: Grid,
         steps: range,
         rank: int = 0,
         size: int = 1,
@@ -97,6 +99,9 @@ class ResidentBatches:
         self.order = order
         self.augmentation = augmentation
         self.steps = steps
+        height, width = resident.pixels.shape[1:3]
+        at_once = BLOCK_BYTES // (3 * max(height * width, res.rows * res.columns))
+        self.images_at_once = max(1, min(BLOCK_IMAGES, at_once))
         self.changes = changes
         self.workers = workers
         self.patience = patience
@@ -107,9 +112,7 @@ class ResidentBatches:
         return len(self.steps)
 
     def __iter__(self) -> Iterator[Batch]:
-        height, width = self.resident.pixels.shape[1:3]
-        images = max(1, min(BLOCK_IMAGES, BLOCK_BYTES // (3 * height * width)))
-        at_once = max(1, images // (self.stop - self.start))
+        at_once = max(1, self.images_at_once // (self.stop - self.start))
         blocks = [self.steps[first : first + at_once] for first in range(0, len(self.steps), at_once)]
         for batches in make_batches(self.make, blocks, self.workers, self.patience):
             yield from batches

@@ -75,7 +75,7 @@ def make_input(recipe: Recipe, splits: Splits, plan: Plan, preprocess: Preproces
         if resident is None:
             return read(steps, workers)
         made = here | {"workers": workers, "changes": not on_device}
-        return ResidentBatches(samples, resident, order, augmentation, steps=steps, **made)
+        return ResidentBatches(samples, resident, order, augmentation, res=res, steps=steps, **made)
 
     judged = EvalBatches(
         splits.val,

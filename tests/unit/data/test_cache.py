@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from tests.unit.data.pictures import KINDS, Broken, Jitter, look_with, picture
 from vit_cli.data import cache
 from vit_cli.data.cache import Cached, cached
-from vit_cli.data.decode import MAX_PIXELS
+from vit_cli.data.decode import MAX_PIXELS, to_pixels
 from vit_cli.data.folder import Folder
 from vit_cli.data.loader import EvalBatches, TrainBatches
 from vit_cli.data.order import Order
@@ -69,7 +68,7 @@ def test_auto_keeps_what_fits_the_budget_and_no_more(monkeypatch: pytest.MonkeyP
 def test_a_wrong_estimate_is_noticed_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = Synthetic(images=40, size=8).open()
     monkeypatch.setattr(cache, "PROBES", 1)
-    assert cache.decode_all(samples, partial(cache.decode_or_none, samples, MAX_PIXELS, None), room=1000) is None
+    assert cache.decode_all(samples, MAX_PIXELS, room=1000) is None
 
 
 def test_ram_without_enough_memory_is_an_error_with_numbers() -> None:
@@ -128,8 +127,12 @@ def test_larger_images_are_kept_at_the_size_asked_for_and_smaller_ones_as_they_a
     for name, size in (("small", (50, 30)), ("tall", (60, 90)), ("large", (1200, 900))):
         (tmp_path / name).mkdir()
         picture(0, size).save(tmp_path / name / "one.jpg")
-    full = cached(Folder(root=tmp_path).open(), "auto", MAX_PIXELS, short_side=40)
+    files = Folder(root=tmp_path).open()
+    full, none = (cached(files, mode, MAX_PIXELS, short_side=40) for mode in ("auto", "none"))
+    assert isinstance(full, Cached)
     assert [full.read(index).shape for index in range(3)] == [(40, 53, 3), (30, 50, 3), (60, 40, 3)]
+    for index in range(3):
+        assert torch.equal(to_pixels(full.read(index)), to_pixels(none.read(index)))
 
 
 def test_large_pictures_are_not_read_at_all_unless_they_are_to_be_kept(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ from vit_cli.data.samples import Samples, subset
 from vit_cli.data.synthetic import Synthetic
 from vit_cli.section import Grid
 
-AUGMENT = build_augmentation([RandomResizedCrop(), Flip(), RandAugment()], Grid(12, 16), Preprocess())
+RES = Grid(12, 16)
+AUGMENT = build_augmentation([RandomResizedCrop(), Flip(), RandAugment()], RES, Preprocess())
 
 
 def open_samples(kind: str) -> Samples:
@@ -40,7 +41,9 @@ def open_samples(kind: str) -> Samples:
 def resident_batches(samples: Samples, steps: range, batch_size: int = 9, **options: int) -> ResidentBatches:
     found = find_resident(samples)
     assert found is not None
-    return ResidentBatches(samples, found, Order(len(samples), 3, batch_size, 2), AUGMENT, steps=steps, **options)
+    return ResidentBatches(
+        samples, found, Order(len(samples), 3, batch_size, 2), AUGMENT, res=RES, steps=steps, **options
+    )
 
 
 def check_equal(ours: Iterable[Batch], expected: Iterable[Batch]) -> None:
@@ -87,7 +90,17 @@ def test_what_is_not_changed_yet_is_changed_later_to_the_same() -> None:
     order, found = Order(len(samples), 3, 9), find_resident(samples)
     assert found is not None
     augmentation = build_augmentation([RandomCrop(), RandAugment()], Grid(12, 16), Preprocess())
-    left = list(ResidentBatches(samples, found, order, augmentation, steps=range(4), changes=False))
-    done = list(ResidentBatches(samples, found, order, augmentation, steps=range(4)))
+    left = list(ResidentBatches(samples, found, order, augmentation, res=RES, steps=range(4), changes=False))
+    done = list(ResidentBatches(samples, found, order, augmentation, res=RES, steps=range(4)))
     check_equal([change(batch, augmentation, seed=3) for batch in left], done)
     assert not torch.equal(left[0].images, done[0].images)
+
+
+def test_small_images_for_a_large_model_are_made_few_at_a_time() -> None:
+    samples = open_samples("digits")
+    found = find_resident(samples)
+    assert found is not None
+    order = Order(len(samples), 3, 16)
+    large = ResidentBatches(samples, found, order, AUGMENT, res=Grid(384, 384), steps=range(4))
+    assert large.images_at_once * 3 * 384 * 384 <= resident.BLOCK_BYTES
+    assert ResidentBatches(samples, found, order, AUGMENT, res=RES, steps=range(4)).images_at_once == 2048
