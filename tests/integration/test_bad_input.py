@@ -169,6 +169,9 @@ def test_a_broken_training_image_is_replaced_and_written_down(
         "train", recipe, f"data.val={{name: folder, root: {val}}}", "train.steps=12", "--out", tmp_path / "run", "-q"
     )
     assert result.code == 0, result.err
+    assert result.err == ""
+    told = f"1 of 36 training images is broken and was replaced: {tmp_path}/run/bad_images.jsonl"
+    assert told in (tmp_path / "run/train.log").read_text()
     lines = (tmp_path / "run/bad_images.jsonl").read_text().splitlines()
     assert len(lines) == 1
     assert "001.jpg" in lines[0]

@@ -112,6 +112,19 @@ def test_a_preview_that_can_not_be_written_is_refused_at_once(vit: Run, recipe: 
     assert is_refused(vit("data", "preview", recipe, "-o", out), 2, told)
 
 
+def test_a_preview_of_a_folder_says_how_to_draw_one(vit: Run, photos: Path) -> None:
+    command = f"vit data preview photos data.train.root={photos}"
+    assert is_refused(vit("data", "preview", photos, "-o", "grid.png"), 2, command)
+
+
+def test_quiet_leaves_the_result_and_help_says_so(vit: Run, photos: Path) -> None:
+    result = vit("data", "check", photos, "--quiet")
+    assert (result.code, result.err) == (0, "")
+    assert "Problems\n  none\n" in result.out
+    for verb in (("data", "check"), ("data", "pack"), ("data", "import"), ("eval",)):
+        assert "Show the result and errors only." in " ".join(vit(*verb, "--help").out.split())
+
+
 def test_help_has_an_example(vit: Run) -> None:
     for verb in ("check", "preview"):
         assert f"vit data {verb} " in vit("data", verb, "--help").out.partition("Example:")[2]

@@ -64,6 +64,16 @@ def test_a_recipe_is_packed_by_its_own_source(vit: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+def test_a_recipe_tells_how_large_a_picture_may_be(vit: Run, photos: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (100, 100)).save(photos / "red" / "large.jpg")
+    text = TINY.format(root=photos, workers=0, steps=8)
+    (tmp_path / "tiny.yaml").write_text(text.replace("data:", "data:\n  max_pixels: 9999"))
+    result = vit("data", "pack", "tiny.yaml", "packed", "--workers", "1")
+    assert result.code == 0, result.err
+    assert "36 images" in result.out
+    assert "1 broken one left out" in result.out
+
+
 def test_wrong_arguments_are_told(vit: Run, photos: Path, tmp_path: Path) -> None:
     for words, code, told in (
         (["pack", "nowhere", "d"], 3, "is not there"),
@@ -147,7 +157,9 @@ def test_tars_of_others_are_imported_where_they_lie(vit: Run, photos: Path, tmp_
     assert result.code == 0, result.err
     facts = json.loads(result.out)
     assert (facts["images"], facts["classes"], facts["shards"]) == (36, 3, 3)
-    assert vit("data", "import", "tars", "--verify").code == 0
+    checked = vit("data", "import", "tars", "--verify")
+    assert checked.code == 0
+    assert "has no checksums" in checked.err
     assert is_refused(vit("data", "import", "tars"), 2, "is there already")
     shard = tmp_path / "tars" / "s-1.tar"
     shard.write_bytes(shard.read_bytes()[:-20_000])

@@ -60,7 +60,7 @@ def check(
     sample: Sample = None,
     workers: Workers = None,
     json: flags.Json = False,
-    quiet: flags.Quiet = False,
+    quiet: flags.ResultOnly = False,
     debug: flags.Debug = False,
 ) -> None:
     """Read every image once, and say what is wrong with the data.
@@ -105,10 +105,16 @@ def preview(
     Another seed=N shows others.
     """
     check_place(out)
+    from vit_cli.recipe.find import shipped_recipes
     from vit_cli.recipe.load import load_recipe
     from vit_cli.report.preview import draw_preview
     from vit_cli.train.preview import make_preview
 
+    if recipe not in shipped_recipes() and Path(recipe).is_dir():
+        raise UsageError(
+            f"{recipe} is a folder, not a recipe",
+            f"Draw it by a recipe: vit data preview photos data.train.root={recipe}",
+        )
     reading = ("data.cache=none", "data.workers=0", "data.augment_on=workers")  # the same to the bit, and at once
     draw_preview(make_preview(load_recipe(recipe, [*(changes or ()), *reading]).recipe, rows, EPOCHS), out)
     show_result(str(out))

@@ -12,6 +12,9 @@ from vit_cli.cli import flags
 from vit_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vit_cli.data.pack import Packed
     from vit_cli.data.source import Source
 
 SIZE = re.compile(r"(\d{1,12})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
@@ -66,36 +69,47 @@ def pack(
     ] = 0.001,
     workers: Workers = None,
     json: flags.Json = False,
-    quiet: flags.Quiet = False,
+    quiet: flags.ResultOnly = False,
     debug: flags.Debug = False,
 ) -> None:
     """Copy images, shuffled, into a few large files: quick to read from disks and networks, readable by others.
 
     A pack that was cut short goes on when the same command is given again.
     """
-    from vit_cli.cli.console import show_json, show_note, show_result
+    from vit_cli.cli.console import show_note
     from vit_cli.data.pack import pack_images
     from vit_cli.data.pack_shard import PackOptions
 
-    options = PackOptions(
-        format=format, short_side=short_side, quality=quality, shard_bytes=read_size(shards), seed=seed, split=split
-    )
-    result = pack_images(
-        find_source(source, split),
-        dest,
-        options,
-        workers=workers,
-        max_bad=max_bad,
-        say=(lambda _text: None) if quiet else show_note,
-    )
+    images, max_pixels = find_source(source, split)
+    chosen = {"format": format, "short_side": short_side, "quality": quality, "seed": seed, "split": split}
+    options = PackOptions.model_validate(chosen | {"shard_bytes": read_size(shards), "max_pixels": max_pixels})
+    try:
+        result = pack_images(images, dest, options, workers, max_bad, choose_say(quiet))
+    except KeyboardInterrupt:
+        show_note(f"stopped; the same command goes on with {dest}")
+        raise
+    show_packed(result, json)
+
+
+def choose_say(quiet: bool) -> Callable[[str], None]:
+    """Give what tells of progress: nothing, if it shall be quiet."""
+    from vit_cli.cli.console import show_note
+
+    return (lambda _text: None) if quiet else show_note
+
+
+def show_packed(result: Packed, json: bool) -> None:
+    """Show a finished pack or index."""
+    from vit_cli.cli.console import show_json, show_result
+
     if json:
         show_json(result.facts())
     else:
         show_result(result.describe())
 
 
-def find_source(text: str, split: str) -> Source:
-    """Give the images that a path or a recipe means. Raises VitError if there are none."""
+def find_source(text: str, split: str) -> tuple[Source, int]:
+    """Give the images that a path or a recipe means, and how many pixels one may have. Raises VitError if there are none."""
     from vit_cli.data.folder import Folder
     from vit_cli.data.hf import HuggingFace
     from vit_cli.data.shards import Shards
@@ -106,14 +120,14 @@ def find_source(text: str, split: str) -> Source:
         raise UsageError(f"{text} asks for {asked.task}", "A pack holds images of classes; train on the table itself.")
     named = {"train": asked.data.train, "val": asked.data.val}
     if (source := named.get(split)) is not None:
-        return source
+        return source, asked.data.max_pixels
     train = asked.data.train
     has_splits = isinstance(train, Folder | Shards) or (
         isinstance(train, HuggingFace) and not Path(train.path).is_absolute()
     )
     if split in named or not has_splits:
         raise DataError(f"{text} has no split {split!r}", "leave --split away, or name the images themselves")
-    return train.model_copy(update={"split": split})
+    return train.model_copy(update={"split": split}), asked.data.max_pixels
 
 
 def import_tars(
@@ -133,16 +147,10 @@ def import_tars(
     allow_gaps: Annotated[bool, typer.Option("--allow-gaps", help="Do without shards that are missing.")] = False,
     workers: Workers = None,
     json: flags.Json = False,
-    quiet: flags.Quiet = False,
+    quiet: flags.ResultOnly = False,
     debug: flags.Debug = False,
 ) -> None:
     """Make WebDataset tars usable where they lie: write an index of them, copy nothing."""
-    from vit_cli.cli.console import show_json, show_note, show_result
     from vit_cli.data.tar_import import Options, import_shards
 
-    say = (lambda _text: None) if quiet else show_note
-    result = import_shards(source, out, Options(classes, verify, allow_gaps, workers), say)
-    if json:
-        show_json(result.facts())
-    else:
-        show_result(result.describe())
+    show_packed(import_shards(source, out, Options(classes, verify, allow_gaps, workers), choose_say(quiet)), json)

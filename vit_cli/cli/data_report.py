@@ -72,7 +72,8 @@ def show_report(report: Report) -> None:
     show_labels(report)
     show_sizes(report)
     problems = [line for problem in report.problems for line in say_problem(problem)]
-    for title, lines in (("Problems", problems or ["none"]), ("Notes", report.notes), ("Advice", report.advice)):
+    notes = [line for note in report.notes for line in note.split("\n")]
+    for title, lines in (("Problems", problems or ["none"]), ("Notes", notes), ("Advice", report.advice)):
         if lines:
             show_result("\n".join(["", title, *(f"  {line}" for line in lines)]))
 

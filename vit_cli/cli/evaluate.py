@@ -59,7 +59,7 @@ def evaluate(
     fail_under: FailUnder = None,
     devices: flags.Devices = "auto",
     json: flags.Json = False,
-    quiet: flags.Quiet = False,
+    quiet: flags.ResultOnly = False,
     debug: flags.Debug = False,
 ) -> None:
     """Evaluate a checkpoint, a run or a model folder on its own validation images, or on --data."""

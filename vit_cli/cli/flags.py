@@ -71,6 +71,9 @@ DryRun = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=OUTPUT)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.", rich_help_panel=OUTPUT)]
+ResultOnly = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Show the result and errors only.", rich_help_panel=OUTPUT)
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show lines with the time.", rich_help_panel=OUTPUT)]
 Debug = Annotated[
     bool,

@@ -50,9 +50,10 @@ def find_duplicates(surveys: Sequence[Survey]) -> Duplicates:
     found = Duplicates()
     for members in groups(surveys):
         labels = [say_label(surveys[split].samples, place) for split, place in members]
+        first = {members[0][0]: 0}  # of each split
         for number, (split, _) in enumerate(members[1:], 1):
-            before = next((other for other in range(number) if members[other][0] == split), None)
-            if before is not None:
+            before = first.setdefault(split, number)
+            if before < number:
                 name = surveys[split].name
                 found.repeated[name] = found.repeated.get(name, 0) + 1
                 keep(found.repeated_pairs, surveys, members, labels, (before, number))
@@ -102,10 +103,10 @@ def keep(
 
 
 def say_label(samples: Samples, place: int) -> str:
-    """Write the label of an image: its class, its labels, or its numbers."""
+    """Write the label of an image: its class, or its labels or numbers by name, whatever order the columns are in."""
     label = samples.labels[place]
     if samples.labels.ndim == 1:
         return samples.classes[int(label)]
     if samples.labels.dtype == np.float32:  # marks
-        return ", ".join(name for name, mark in zip(samples.classes, label.tolist(), strict=True) if mark)
-    return ", ".join(f"{value:g}" for value in label.tolist())
+        return ", ".join(sorted(name for name, mark in zip(samples.classes, label.tolist(), strict=True) if mark))
+    return ", ".join(f"{name}={value:g}" for name, value in sorted(zip(samples.classes, label.tolist(), strict=True)))

@@ -7,8 +7,11 @@ from dataclasses import replace
 
 from vit_cli.data.cache import BUDGET, free_memory, free_shared_memory
 from vit_cli.data.check import HELD, Problem, Report, SplitReport
+from vit_cli.data.duplicates import Duplicates
 from vit_cli.data.loader import LARGE
 
+MOST_REPEATED = 3
+"""So many images that repeat another are named."""
 UNEVEN = 10
 """So many times the images of the smallest class in the largest are worth a note."""
 PACKED_SIDE, WORTHWHILE = 384, 0.5
@@ -99,10 +102,7 @@ def notes(report: Report) -> list[str]:
                 f"{split.name}: {split.looked_at:,} of {split.images:,} images were looked at, "
                 "so most repeated ones are not found"
             )
-        if repeated := report.duplicates.repeated.get(split.name):
-            told.append(
-                f"{split.name}: {plural(repeated, 'image')} {'repeats' if repeated == 1 else 'repeat'} an earlier one of the split"
-            )
+        told += note_repeated(report.duplicates, split.name)
     train = report.splits[0]
     counts = {name: count for name, count in train.classes.items() if count}
     if report.task == "classification" and counts:
@@ -113,6 +113,21 @@ def notes(report: Report) -> list[str]:
                 "loss.class_weights=auto evens them out"
             )
     return told
+
+
+def note_repeated(same: Duplicates, split: str) -> list[str]:
+    """Name images that repeat an earlier one of a split, a line each, but those that a problem names."""
+    known = {(pair.second_split, pair.second) for pair in (*same.shared_pairs, *same.conflicting_pairs)}
+    pairs = [pair for pair in same.repeated_pairs if pair.second_split == split]
+    others = [f"{pair.second} is {pair.first}" for pair in pairs if (split, pair.second) not in known]
+    count = same.repeated.get(split, 0) - len(pairs) + len(others)
+    if not count:
+        return []
+    lines = [f"{split}: {plural(count, 'image')} {'repeats' if count == 1 else 'repeat'} an earlier one of the split"]
+    lines += others[:MOST_REPEATED]
+    if count > MOST_REPEATED:
+        lines.append(f"and {count - len(lines) + 1:,} more (--json names up to a hundred)")
+    return ["\n  ".join(lines)]
 
 
 def advise(report: Report) -> list[str]:

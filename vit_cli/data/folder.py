@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from vit_cli.data.samples import Files, PackedNames, listed, printable
+from vit_cli.data.shards import check_finished
 from vit_cli.errors import DataError
 from vit_cli.section import DataPath, Section
 
@@ -40,6 +41,7 @@ class Folder(Section):
     def open(self) -> Files:
         """List the pictures. Raises DataError if the folders do not hold what a data set needs."""
         check_place(self.root, self.split)
+        check_finished(self.place)
         classes = class_folders(self.place)
         check_names(self.place, classes)
         if not self.split:
@@ -63,6 +65,9 @@ def check_place(root: Path, split: str | None) -> None:
         raise DataError(f"{root} is {'not a folder' if root.exists() else 'not there'}", "check `root`")
     if split and not (root / split).is_dir():
         found = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name.encode()))
+        if any(is_picture(entry.name) for name in found for entry in visible(os.fsencode(root / name))):
+            classes = listed(found, "class folder", "class folders")
+            raise DataError(f"{root} has no splits: it holds {classes}", f"leave the split {split!r} away")
         raise DataError(f"{root} has no folder {split!r}", f"it has {listed(found, 'folder', 'folders')}")
 
 

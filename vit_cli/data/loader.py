@@ -14,13 +14,16 @@ from vit_cli.data.bad import Bad
 from vit_cli.data.batch import Batch, Stopwatch, assemble
 from vit_cli.data.decode import MAX_PIXELS, BadImage, Picture, one_line, open_picture
 from vit_cli.data.order import Draws, Order
+from vit_cli.data.remote import GaveUp
 from vit_cli.data.samples import Samples
 from vit_cli.errors import DataError
 from vit_cli.keys import Keys, derive, image_keys
 from vit_cli.section import Look
 
 WAITS = (0.1, 0.5)
-"""Seconds to wait before a file that could not be read is tried again; missing and forbidden files are not."""
+"""Seconds to wait before a file that could not be read is tried again."""
+HOPELESS = (FileNotFoundError, PermissionError, GaveUp)
+"""Errors after which a file is not tried again."""
 LARGE = 1_000_000
 """Pictures of so many pixels may be decoded at 1/2, 1/4 or 1/8 of their size where no more is needed."""
 ATTEMPTS = 20
@@ -192,7 +195,7 @@ def read_picture(samples: Samples, index: int, max_pixels: int) -> Picture:
         try:
             return open_picture(samples.read(index), max_pixels)
         except OSError as error:
-            if wait is None or isinstance(error, FileNotFoundError | PermissionError):
+            if wait is None or isinstance(error, HOPELESS):
                 raise BadImage(f"unreadable: {error.strerror or one_line(error)}") from error
             time.sleep(wait)
     raise AssertionError("the last wait is None")

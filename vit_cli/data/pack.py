@@ -22,6 +22,7 @@ import vit_cli
 from vit_cli.data.ahead import Patience, make_batches
 from vit_cli.data.decode import BadImage
 from vit_cli.data.fingerprint import fingerprint
+from vit_cli.data.folder import Folder
 from vit_cli.data.pack_finish import collect, write_bad
 from vit_cli.data.pack_shard import PARTS, PLAN, Job, PackOptions, PackPlan, Part, make_shard, read_part
 from vit_cli.data.reduce import take_picture
@@ -70,7 +71,8 @@ class Packed:
         """Say it in a few words."""
         facts = self.facts()
         shards = f"{facts['shards']} shard{'' if facts['shards'] == 1 else 's'}"
-        bad = f", {facts['bad']} broken ones left out" if facts["bad"] else ""
+        ones = "one" if facts["bad"] == 1 else "ones"
+        bad = f", {facts['bad']} broken {ones} left out" if facts["bad"] else ""
         return (
             f"{self.path}: {facts['images']} images of {listed(self.index.classes, 'class', 'classes')} "
             f"in {shards}, {facts['bytes'] / 1e6:.1f} MB{bad}"
@@ -87,6 +89,8 @@ def pack_images(
     UsageError if `dest` is anything else, TrainingError if it can't be written.
     """
     start = time.monotonic()
+    if isinstance(source, Folder) and source.place.resolve() in dest.resolve().parents:
+        raise UsageError(f"{dest} lies in {source.place}, whose images it would join", "Pack into a folder elsewhere.")
     samples = open_source(source, "classification")
     if not len(samples):
         raise DataError(f"{source.title} holds no image")
@@ -107,19 +111,27 @@ def pack_images(
 @contextmanager
 def claimed(dest: Path) -> Iterator[bool]:
     """Hold a folder against other processes; tell whether its plan is to be made. Raises UsageError for other folders."""
+    has_plan(dest)  # so that nothing is written into other folders
+    (dest / PARTS).mkdir(parents=True, exist_ok=True)
+    path = dest / PARTS / LOCK
+    with path.open("wb") as file:  # opened once: closing it anywhere in this process would let go
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_held = os.path.samestat(path.stat(), os.fstat(file.fileno()))  # who ends a pack removes the file
+        except OSError:
+            is_held = False
+        if not is_held:
+            raise UsageError(f"another process is packing into {dest}", "wait for it, or name another folder")
+        yield not has_plan(dest)
+
+
+def has_plan(dest: Path) -> bool:
+    """Tell an unfinished pack from a folder that is new or empty. Raises UsageError for other folders."""
     others = {entry.name for entry in dest.iterdir()} - {PARTS} if dest.exists() else set[str]()
     if PLAN not in others and others:
         what = "is a finished pack" if INDEX in others else "is not empty"
         raise UsageError(f"{dest} {what}", "name a new folder")
-    (dest / PARTS).mkdir(parents=True, exist_ok=True)
-    with (dest / PARTS / LOCK).open("wb") as file:  # opened once: closing it anywhere in this process would let go
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(
-                f"another process is packing into {dest}", "wait for it, or name another folder"
-            ) from error
-        yield PLAN not in others
+    return PLAN in others
 
 
 @contextmanager
@@ -142,7 +154,7 @@ def make_plan(samples: Samples, options: PackOptions, title: str) -> PackPlan:
     sizes = []
     for row in np.unique(np.linspace(0, len(samples) - 1, PROBES, dtype=np.int64)).tolist():
         try:
-            content, _ = take_picture(samples, row, options.short_side, options.quality)
+            content, _ = take_picture(samples, row, options.short_side, options.quality, options.max_pixels)
         except BadImage:
             continue
         sizes.append(len(content) + OVERHEAD)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
+from uuid import uuid4
 
 import numpy as np
 
@@ -64,7 +65,7 @@ class Hashed:
 @contextmanager
 def written_aside(path: Path) -> Iterator[Hashed]:
     """Write a file that appears under its name once it is complete and on the disk; nothing is left of one that fails."""
-    aside = path.with_name(path.name + ".part")
+    aside = path.with_name(f"{path.name}.{uuid4().hex}.part")  # others may write the same
     try:
         with aside.open("wb") as file:
             yield Hashed(file)
@@ -132,9 +133,14 @@ def write_parquet(file: Hashed, images: Iterable[Taken], classes: tuple[str, ...
     schema = pa.schema([("image", picture), ("label", pa.int64())], metadata=about)
     with pq.ParquetWriter(file, schema, compression="none", write_statistics=False) as writer:
         for group in grouped(images):
-            rows = [{"bytes": image.content, "path": f"{image.key}"} for image in group]
+            rows = [{"bytes": image.content, "path": in_utf8(image.key)} for image in group]
             labels = np.array([image.label for image in group], dtype=np.int64)
             writer.write_table(pa.table({"image": pa.array(rows, picture), "label": labels}, schema=schema))
+
+
+def in_utf8(key: str) -> str:
+    """Write what of a key is not UTF-8 as an escape."""
+    return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def grouped(images: Iterable[Taken]) -> Iterator[list[Taken]]:

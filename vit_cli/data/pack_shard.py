@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from vit_cli.data.decode import BadImage
+from vit_cli.data.decode import MAX_PIXELS, BadImage
 from vit_cli.data.order import Permutation
 from vit_cli.data.pack_files import Hashed, Taken, write_parquet, write_tar, written_aside
 from vit_cli.data.reduce import take_picture
@@ -37,6 +37,7 @@ class PackOptions(Section):
     shard_bytes: Positive = 2**28
     seed: Count = 0
     split: str = "train"
+    max_pixels: Positive = MAX_PIXELS
 
 
 class PackPlan(Section):
@@ -117,7 +118,7 @@ class Images:
         for row in self.job.plan.rows(self.number).tolist():
             check_wanted(self.job.halt)
             try:
-                content, ending = take_picture(samples, row, options.short_side, options.quality)
+                content, ending = take_picture(samples, row, options.short_side, options.quality, options.max_pixels)
             except BadImage as error:
                 self.bad.append(BadPicture(index=row, path=samples.name(row), reason=error.reason))
                 continue

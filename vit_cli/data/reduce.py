@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from vit_cli.data.decode import MAX_PIXELS, BadImage, one_line, open_picture
-from vit_cli.data.loader import WAITS
+from vit_cli.data.decode import BadImage, one_line, open_picture
+from vit_cli.data.loader import HOPELESS, WAITS
 from vit_cli.data.pillow import recognise
 from vit_cli.data.samples import Content, Samples
 from vit_cli.section import Grid
@@ -21,14 +21,16 @@ ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "TIFF": "t
 """The endings of members by the format of their content; what has no name there and can be decoded is a BMP."""
 
 
-def take_picture(samples: Samples, row: int, short_side: int | None, quality: int) -> tuple[bytes, str]:
-    """Give an encoded picture and its ending. Raises BadImage if it can't be read or decoded.
+def take_picture(
+    samples: Samples, row: int, short_side: int | None, quality: int, max_pixels: int
+) -> tuple[bytes, str]:
+    """Give an encoded picture and its ending. Raises BadImage if it can't be read or decoded, or is too large.
 
     Without a `short_side`, and where the picture is no larger, its bytes stay as they are; pixels become a PNG. Else it is
     turned upright, reduced, and becomes a JPEG of this quality with halved colours (4:2:0).
     """
     content = read_patiently(samples, row)
-    picture = open_picture(content, MAX_PIXELS)
+    picture = open_picture(content, max_pixels)
     size = Grid(picture.rows, picture.columns)
     if short_side is not None and min(size) > short_side:
         least = reduced_size(size, short_side)
@@ -45,7 +47,7 @@ def read_patiently(samples: Samples, row: int) -> Content:
         try:
             return samples.read(row)
         except OSError as error:
-            if wait is None or isinstance(error, FileNotFoundError | PermissionError):
+            if wait is None or isinstance(error, HOPELESS):
                 raise BadImage(f"unreadable: {error.strerror or one_line(error)}") from error
             time.sleep(wait)
     raise AssertionError("the last wait is None")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,6 +44,10 @@ LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 QUERY = re.compile(r"(?<=\?)[^\s'\"]+")
 """What follows the ? of an address that a server led us to: often a signature that is as good as a password."""
 T = TypeVar("T")
+
+
+class GaveUp(OSError):
+    """The network, or the server, failed for so long that there is no use in trying again."""
 
 
 def is_address(text: str) -> bool:
@@ -102,22 +106,26 @@ class RemoteStore:
         return content[: sizes[0]], content[sizes[0] :]
 
     def download(self, file: str, start: int, size: int) -> bytes:
-        """Read a part of a file. Raises OSError."""
+        """Read a part of a file. Raises OSError; DataError if the server can't give parts."""
 
         def read() -> bytes:
             content: bytes = self.files.cat_file(f"{self.address}/{file}", start=start, end=start + size)
-            if len(content) > size:
-                raise io.UnsupportedOperation(errno.ENOTSUP, "the server gives whole files only; set cache_dir")
             if len(content) < size:
                 raise OSError(errno.EIO, f"{len(content)} bytes came, not {size}")
             return content
 
-        return patiently(read, self.name(file))
+        content = patiently(read, self.name(file))
+        if len(content) > size:
+            raise DataError(
+                f"the server of {self.address} gives whole files only, not parts of them",
+                "set cache_dir, a folder to copy the shards to",
+            )
+        return content
 
     def copy(self, file: str, size: int, digest: str | None) -> None:
         """Copy a file into the cache, unless it is there in full size: aside, checked, then renamed.
 
-        Raises OSError; DataError if the disk is full.
+        Raises OSError; DataError if the disk is full or the cache can't be written.
         """
         assert self.cache is not None
         path = self.cache.folder / file
@@ -133,6 +141,8 @@ class RemoteStore:
             if digest is not None and hash_file(aside) != digest:
                 raise OSError(errno.EIO, "its content has another checksum than the index says")
 
+        with writing(self.cache.folder):
+            aside.touch()
         try:
             patiently(fetch, self.name(file))
             aside.replace(path)
@@ -155,7 +165,9 @@ class RemoteStore:
         return view_table(self.tables[name], name) if self.cache is None else self.cache.table(name)
 
     def load_tables(self, digests: dict[str, str]) -> None:
-        """Bring the tables here. Raises OSError; DataError if they do not fit the index."""
+        """Bring the tables here. Raises OSError; DataError if they do not fit the index, or the server can't give parts."""
+        if self.cache is None:
+            self.download("places.bin", 0, 1)  # whether parts are given is known before shards are asked for
         for name in COLUMNS:
             size = table_bytes(name, self.images)
             if self.cache is not None:
@@ -180,7 +192,8 @@ def open_remote(address: str, cache_dir: Path | None) -> tuple[RemoteStore, Pack
             raise DataError(f"the index of {address} has {size / 1e6:.0f} MB", "set cache_dir, a folder to keep it in")
         folder = None if cache_dir is None else cache_dir / index.fingerprint[:32]
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+            with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
         store = RemoteStore(address, index, folder)
         store.load_tables(index.tables)
     except OSError as error:
@@ -189,6 +202,15 @@ def open_remote(address: str, cache_dir: Path | None) -> tuple[RemoteStore, Pack
             "check the address, the network and who may read it",
         ) from error
     return store, index
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Raise DataError, naming the folder of the cache, if it can't be written."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{folder} can't be written: {error.strerror}", "cache_dir names another folder") from error
 
 
 def check_files(index: PackIndex, title: str) -> None:
@@ -228,7 +250,8 @@ def web_options() -> dict[str, Any]:
 def patiently(action: Callable[[], T], what: str) -> T:
     """Do something over the network, again after a while if it fails.
 
-    Raises OSError, naming `what`, when it is missing, forbidden, or failed too often; DataError if the disk here is full.
+    Raises FileNotFoundError, PermissionError or, when it failed too often, GaveUp, each naming `what`; DataError if the
+    disk here is full.
     """
     for wait in (*WAITS, None):
         try:
@@ -244,14 +267,14 @@ def patiently(action: Callable[[], T], what: str) -> T:
                 ) from error
             if wait is None or not may_pass(error):
                 reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {one_line(error)}"
-                raise OSError(errno.EIO, f"{what}: {QUERY.sub('***', reason)}") from error
+                raise GaveUp(errno.EIO, f"{what}: {QUERY.sub('***', reason)}") from error
         time.sleep(wait * random.uniform(0.5, 1.5))
     raise AssertionError("the last wait is None")
 
 
 def may_pass(error: Exception) -> bool:
     """Tell whether it makes sense to try again."""
-    if isinstance(error, TypeError | NotImplementedError | io.UnsupportedOperation):
+    if isinstance(error, TypeError | NotImplementedError):
         return False
     status = getattr(error, "status", None)
     return not isinstance(status, int) or status >= 500 or status in PASSING

@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from pydantic import BeforeValidator, ValidationInfo
 
+from vit_cli.data.pack_shard import PARTS, PLAN
 from vit_cli.data.remote import check_address, is_address, open_remote
 from vit_cli.data.samples import MAX_BYTES, printable
 from vit_cli.data.shard_index import COLUMNS, INDEX, PackIndex, Table, check_labels, map_table, read_index
@@ -166,8 +167,15 @@ def is_pack(folder: Path) -> bool:
     return (folder / INDEX).is_file() and all((folder / f"{name}.bin").is_file() for name in COLUMNS)
 
 
+def check_finished(folder: Path) -> None:
+    """Raise DataError for a pack that was cut short: what is there of it would be taken for something else."""
+    if (folder / PLAN).is_file() and (folder / PARTS).is_dir() and not is_pack(folder):
+        raise DataError(f"{folder} is an unfinished pack", "give the same vit data pack command again: it goes on")
+
+
 def open_local(folder: Path) -> tuple[LocalStore, PackIndex]:
-    """Read the index in a folder. Raises DataError if it is not there or does not fit the shards."""
+    """Read the index in a folder. Raises DataError if it is not there, is not finished or does not fit the shards."""
+    check_finished(folder)
     path = folder / INDEX
     try:
         index = read_index(path.read_bytes(), str(path))

@@ -12,7 +12,7 @@ from vit_cli.data.digits import Digits
 from vit_cli.data.folder import TRAIN_NAMES, VAL_NAMES, Folder
 from vit_cli.data.hf import HuggingFace
 from vit_cli.data.samples import listed
-from vit_cli.data.shards import Shards, is_pack
+from vit_cli.data.shards import Shards, check_finished, is_pack
 from vit_cli.data.sheet import DELIMITERS, did_you_mean
 from vit_cli.data.synthetic import Synthetic
 from vit_cli.data.table import Table
@@ -30,8 +30,8 @@ def source_from_path(path: Path) -> tuple[Plain, Plain | None]:
     """Give the sections for `--data PATH`, of training and of validation (None: no images of its own).
 
     Understands class folders, shards with their index, a folder of split folders of either, parquet files named after
-    their split, a single parquet file, and a table of text. Raises DataError if the path is none of these, or has a
-    training split without anything to validate on.
+    their split, a single parquet file, and a table of text. Raises DataError if the path is none of these, is an
+    unfinished pack, or has a training split without anything to validate on.
     """
     path = path.expanduser().absolute()
     if path.is_file() and path.suffix == ".parquet":
@@ -43,6 +43,7 @@ def source_from_path(path: Path) -> tuple[Plain, Plain | None]:
             f"{path} is {'no folder, no parquet file and no table' if path.exists() else 'not there'}",
             did_you_mean(path).strip(),
         )
+    check_finished(path)
     for place in (path, path / "data"):
         if any(place.glob("*.parquet")):
             return parquet_splits(place)

@@ -11,6 +11,7 @@ BLOCK = 512
 END = bytes(BLOCK)
 READ_AT_ONCE = 2**20
 LONGEST_NAME = 2**16
+MOST_DIGITS = 20
 FILES, FOLDER = (b"0", b"\0", b"7"), b"5"
 LONG_NAME, LONG_LINK, PAX, PAX_GLOBAL = b"L", b"K", b"x", b"g"
 KINDS = {
@@ -128,7 +129,7 @@ def read_size(field: bytes, at: int) -> int:
 def read_digits(field: bytes, base: int, at: int) -> int:
     """Read a number with blanks or zeros around it. Raises TarError."""
     text = field.strip(b" \0")
-    if not text.isdigit() or (base == 8 and any(digit in text for digit in b"89")):
+    if not text.isdigit() or len(text) > MOST_DIGITS or (base == 8 and any(digit in text for digit in b"89")):
         raise TarError(f"a damaged header at byte {at}")
     return int(text, base)
 
@@ -162,6 +163,8 @@ def check_rest(read: Read, at: int, length: int) -> None:
     """Raise TarError if anything but zeros follows the end mark, as in archives that were written one after the other."""
     while at < length:
         content = read(at, READ_AT_ONCE)
+        if not content:
+            raise TarError(f"cut off at byte {at} of {length}")
         if content.strip(b"\0"):
             raise TarError(f"it goes on after the end mark at byte {at}: are these several archives in one file?")
         at += len(content)

@@ -61,7 +61,9 @@ def import_shards(source: Path, out: Path | None, options: Options, say: Say) ->
     folder = out.expanduser().absolute() if out else source if source.is_dir() else source.parent
     if (folder / INDEX).exists():
         if not options.verify:
-            raise UsageError(f"{folder / INDEX} is there already", "--verify checks the shards against it")
+            raise UsageError(
+                f"{folder / INDEX} is there already", "remove it to make it anew; --verify checks the shards against it"
+            )
         return Packed(folder, verify_shards(folder, options.workers, say), time.monotonic() - start)
     paths = find_tars(source, options.allow_gaps)
     scans = run(partial(scan_nth, paths, options.verify), len(paths), options.workers, say)
@@ -219,20 +221,34 @@ def write_all(
 
 def verify_shards(folder: Path, workers: int | None, say: Say) -> PackIndex:
     """Read all shards and tables against their index. Raises DataError, naming those that differ."""
-    index = read_index((folder / INDEX).read_bytes(), str(folder / INDEX))
-    check_shards(folder, index)
-    places = None
-    if index.format == "wds":
-        places = map_table(folder / "places.bin", "places", index.images)
-        for name, digest in index.tables.items():
-            if hash_file(folder / f"{name}.bin") != digest:
-                raise DataError(f"{folder / name}.bin is damaged: it has another checksum", "copy or make it anew")
+    try:
+        index = read_index((folder / INDEX).read_bytes(), str(folder / INDEX))
+        check_shards(folder, index)
+        places = verify_tables(folder, index) if index.format == "wds" else None
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or folder} can't be read: {error.strerror}", "copy or make it anew"
+        ) from error
+    if any(shard.sha256 is None for shard in index.shards):
+        say(
+            f"{folder / INDEX} has no checksums, so only the places of images are checked, not their content; "
+            "remove it and import with --verify to have them"
+        )
     problems = run(partial(verify_nth, folder, index, places), len(index.shards), workers, say)
     wrong = [problem for problem in problems if problem]
     if wrong:
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise DataError(f"{'; '.join(wrong[:SHOWN])}{more}", "copy these shards again, or make the index anew")
     return index
+
+
+def verify_tables(folder: Path, index: PackIndex) -> Table:
+    """Read the tables against their checksums; give that of places. Raises DataError, or OSError if one can't be read."""
+    places = map_table(folder / "places.bin", "places", index.images)
+    for name, digest in index.tables.items():
+        if hash_file(folder / f"{name}.bin") != digest:
+            raise DataError(f"{folder / name}.bin is damaged: it has another checksum", "copy or make it anew")
+    return places
 
 
 def verify_nth(folder: Path, index: PackIndex, places: Table | None, number: int) -> str | OSError:

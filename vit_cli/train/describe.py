@@ -7,6 +7,8 @@ from typing import Any
 
 from vit_cli.data.summary import describe
 from vit_cli.device import describe_device
+from vit_cli.recipe.schema import Recipe
+from vit_cli.section import as_grid
 from vit_cli.train.state import TrainState
 from vit_cli.train.wire import Run
 
@@ -44,6 +46,21 @@ def summarise(run: Run, state: TrainState) -> dict[str, Any]:
         "best_checkpoint": str(run.folder.best),
         "model": str(run.folder.model),
     }
+
+
+def describe_bad(run: Run) -> list[str]:
+    """Say how many training images were broken, and where they are listed."""
+    count, images = run.bad_images.count, run.bad_images.images
+    verbs = "is broken and was" if count == 1 else "are broken and were"
+    return [f"{count:,} of {images:,} training images {verbs} replaced: {run.bad_images.path}"] if count else []
+
+
+def describe_reduction(recipe: Recipe) -> list[str]:
+    """Say that pictures are reduced to less than the resolution, and then enlarged."""
+    size, least = recipe.data.cache_size, min(as_grid(recipe.model.res))
+    if size is None or size >= least:
+        return []
+    return [f"data.cache_size is {size}, below the resolution of {least}: larger pictures will be blurred"]
 
 
 def describe_space(run: Run) -> list[str]:

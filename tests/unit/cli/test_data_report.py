@@ -75,5 +75,9 @@ def test_problems_are_shown_and_none_is_said(capsys: pytest.CaptureFixture[str])
     good = replace(report_on("classification"), problems=[])
     show_report(good)
     assert "Problems\n  none\n" in capsys.readouterr().out
-    show_report(replace(good, problems=[Problem("shared", "what it is", 1, ["a is b"])]))
-    assert "Problems\n  what it is\n    a is b\n" in capsys.readouterr().out
+    show_report(
+        replace(good, problems=[Problem("shared", "what it is", 1, ["a is b"])], notes=["two\n  c is d", "more"])
+    )
+    shown = capsys.readouterr().out
+    assert "Notes\n  two\n    c is d\n  more\n" in shown
+    assert "Problems\n  what it is\n    a is b\n" in shown

@@ -111,9 +111,34 @@ def test_repeated_pictures_and_uneven_classes_are_notes(pets: Folder) -> None:
     for number in range(3):
         (pets.root / "cat" / f"again{number}.png").write_bytes(encode(picture(99, (30, 30))))
     train = Folder(root=pets.root)
-    report = look(train, train)
-    assert "train: 2 images repeat an earlier one of the split" in report.notes
+    report = look(train, write(pets.root.parent / "val", 200, cat=2, dog=2, owl=2))
+    again = [f"{pets.root}/cat/again{number}.png" for number in range(3)]
+    assert report.notes[0].split("\n") == [
+        "train: 2 images repeat an earlier one of the split",
+        f"  {again[1]} is {again[0]}",
+        f"  {again[2]} is {again[0]}",
+    ]
     assert any("uneven: 15 images of cat, 1 of owl" in note for note in report.notes)
+
+
+def test_a_repeated_picture_that_a_problem_names_is_no_note_too(pets: Folder) -> None:
+    for name in ("cat/a.png", "cat/b.png", "dog/c.png"):
+        (pets.root / name).write_bytes(encode(picture(99, (30, 30))))
+    other = look(pets, write(pets.root.parent / "val", 200, cat=2, dog=2))
+    assert kinds(other) == ["conflicting"]
+    assert other.problems[0].count == 1
+    assert other.notes[0].startswith("train: 1 image repeats an earlier one of the split\n")
+    assert "b.png is" in other.notes[0]
+    same = look(pets, pets)
+    assert not any(note.startswith("val: ") for note in same.notes)
+
+
+def test_of_many_repeated_pictures_three_are_named(pets: Folder) -> None:
+    for number in range(6):
+        (pets.root / "cat" / f"again{number}.png").write_bytes(encode(picture(99, (30, 30))))
+    lines = look(pets, write(pets.root.parent / "val", 200, cat=2, dog=2)).notes[0].split("\n")
+    assert lines[0].startswith("train: 5 images repeat")
+    assert lines[4:] == ["  and 2 more (--json names up to a hundred)"]
 
 
 def test_a_sample_is_spread_evenly_and_told(pets: Folder) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from vit_cli.data.decode import MAX_PIXELS
 from vit_cli.data.duplicates import NAMED, Duplicates, find_duplicates, say_label
 from vit_cli.data.samples import Pixels
-from vit_cli.data.survey import look_at
+from vit_cli.data.survey import Survey, look_at
 
 NAMES = ["cat", "dog", "owl"]
 
@@ -86,12 +88,34 @@ def test_broken_images_are_no_duplicates_of_each_other() -> None:
     assert find_duplicates([survey]) == Duplicates()
 
 
+def test_a_picture_that_is_everywhere_takes_no_time() -> None:
+    """Each of n is compared with one before it, not with all; all pairs would take some ten seconds."""
+    surveys = []
+    for name in ("train", "val"):
+        samples = Pixels(name, np.zeros((20_000, 1, 1), np.uint8), np.zeros(20_000, np.int64), NAMES)
+        survey = Survey(name, samples, np.arange(20_000))
+        survey.rows[:] = survey.columns[:] = 1
+        surveys.append(survey)
+    begin = time.process_time()
+    found = find_duplicates(surveys)
+    assert time.process_time() - begin < 2
+    assert (found.shared, found.repeated) == (20_000, {"train": 19_999, "val": 19_999})
+    assert {(pair.first, pair.first_split) for pair in found.repeated_pairs} == {("train row 0", "train")}
+
+
+@pytest.mark.parametrize("labels", [[[1.5, 2.0, -3.0]], np.array([[1, 1, 0]], np.float32)])
+def test_the_order_of_columns_makes_no_other_label(labels: object) -> None:
+    values, pixels = np.asarray(labels), np.zeros((1, 2, 2), np.uint8)
+    said = say_label(Pixels("x", pixels, values, NAMES), 0)
+    assert say_label(Pixels("x", pixels, values[:, ::-1], NAMES[::-1]), 0) == said
+
+
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
         (np.array([1]), "dog"),
         (np.array([[1, 0, 1]], dtype=np.float32), "cat, owl"),
-        (np.array([[1.5, 2.0, -3.0]]), "1.5, 2, -3"),
+        (np.array([[1.5, 2.0, -3.0]]), "cat=1.5, dog=2, owl=-3"),
     ],
 )
 def test_labels_of_every_task_are_said(labels: NDArray[np.float64], said: str) -> None:

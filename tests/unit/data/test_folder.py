@@ -54,6 +54,11 @@ def test_a_split_is_a_folder_above_the_classes(tmp_path: Path) -> None:
         ({"cat": 1, "dog": 0, "eel": 0}, None, r"2 class folders: dog, eel without a picture"),
         ({"train/cat": 1, "val/cat": 1}, None, r"set data.train.split=train and .*data.val.split=val"),
         ({"Train/cat": 1, "meta": 1}, None, r"set data.train.split=Train"),
+        (
+            {"cat": 1, "dog": 0},
+            "val",
+            r"has no splits: it holds 2 class folders: cat, dog\n.*leave the split 'val' away",
+        ),
         ({"train/cat": 1, "test/cat": 1}, "val", r"no folder 'val'\n.*2 folders: test, train"),
     ],
 )

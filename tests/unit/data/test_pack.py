@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import io
 import json
 import multiprocessing
 import os
 import resource
+import shutil
 import tarfile
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -27,6 +29,7 @@ from vit_cli.data.loader import TrainBatches
 from vit_cli.data.open import open_splits
 from vit_cli.data.order import Order, Permutation
 from vit_cli.data.pack import claimed
+from vit_cli.data.pack_files import written_aside
 from vit_cli.data.samples import Samples, subset
 from vit_cli.data.shards import Shards
 from vit_cli.data.source import source_from_path
@@ -201,6 +204,16 @@ def test_hugging_face_reads_the_parquet_files(tmp_path: Path) -> None:
     assert sorted((now.read(i), int(now.labels[i])) for i in range(37)) == sorted(
         (before.read(i), int(before.labels[i])) for i in range(37)
     )
+
+
+def test_names_that_are_not_utf8_are_written_into_parquet_with_escapes(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra `hf` is not installed")
+    root = write_folder(tmp_path / "p", {"a": 2, "b": 1})
+    (root / "a" / "000.png").rename(root / "a" / os.fsdecode(b"caf\xe9.png"))
+    (root / "a" / "001.JPG").rename(root / "a" / "caf\u00e9\u202f1.jpg")
+    pack(Folder(root=root), tmp_path / "pack", format="arrow")
+    rows = parquet.read_table(next((tmp_path / "pack").glob("*.parquet")))["image"].to_pylist()
+    assert sorted(row["path"] for row in rows) == ["a/caf\\xe9.png", "a/caf\u00e9\u202f1.jpg", "b/000.png"]
 
 
 @pytest.mark.slow
@@ -395,9 +408,73 @@ def test_two_processes_do_not_pack_into_one_folder(tmp_path: Path) -> None:
     assert pack(source, tmp_path / "pack").index.images == 37
 
 
+@pytest.mark.parametrize(("kept", "told"), [(True, "is a finished pack"), (False, "another process is packing")])
+def test_a_pack_that_another_process_ends_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool, told: str
+) -> None:
+    """It may end after the folder was looked at and before the lock is taken; the lock it had may be gone or not."""
+    source, lock = small_folder(tmp_path / "p"), fcntl.lockf
+    pack(source, tmp_path / "whole")
+
+    def end_another(*arguments: object) -> None:
+        monkeypatch.setattr(fcntl, "lockf", lock)
+        if kept:
+            shutil.copytree(tmp_path / "whole", tmp_path / "pack", dirs_exist_ok=True)
+        else:
+            pack(source, tmp_path / "pack")
+        lock(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "lockf", end_another)
+    with pytest.raises(UsageError, match=told):
+        pack(source, tmp_path / "pack", seed=1)
+    left = content_of(tmp_path / "pack")
+    left.pop("parts/lock", None)
+    assert left == content_of(tmp_path / "whole")
+
+
+def test_two_who_write_the_same_file_leave_a_whole_one(tmp_path: Path) -> None:
+    path = tmp_path / "labels.bin"
+    with written_aside(path) as one:
+        one.write(b"from one")
+        with written_aside(path) as other:
+            other.write(b"the other")
+        assert path.read_bytes() == b"the other"
+    assert content_of(tmp_path) == {"labels.bin": b"from one"}
+
+
+def test_too_large_pictures_are_broken_ones_of_a_pack(tmp_path: Path) -> None:
+    samples = small_folder(tmp_path / "p").open()  # of 8 x 8, 8 x 9 and 8 x 10 pixels
+    sizes = [np.prod(Image.open(io.BytesIO(samples.read(row))).size) for row in range(37)]  # type: ignore[arg-type]
+    found = pack(Failing(samples), tmp_path / "pack", max_bad=1, max_pixels=72)
+    assert found.index.images == sum(size <= 72 for size in sizes) < 37
+    whole = pack(Failing(samples), tmp_path / "whole", max_pixels=80)
+    assert whole.index.images == 37
+
+
+def test_an_unfinished_pack_from_before_max_pixels_goes_on(tmp_path: Path) -> None:
+    samples = small_folder(tmp_path / "p").open()
+    with pytest.raises(Interrupted):
+        pack(Failing(samples, 60), tmp_path / "pack")
+    path = tmp_path / "pack" / "pack.json"
+    plan = json.loads(path.read_text())
+    del plan["options"]["max_pixels"]
+    path.write_text(json.dumps(plan))
+    with pytest.raises(UsageError, match="another max_pixels"):
+        pack(Failing(samples), tmp_path / "pack", max_pixels=72)
+    assert pack(Failing(samples), tmp_path / "pack").index.images == 37
+
+
 @pytest.mark.slow
 def test_shards_have_about_the_size_that_was_asked_for(tmp_path: Path) -> None:
     pack(Synthetic(classes=3, images=400, size=(40, 40)), tmp_path / "pack", shard_bytes=200_000)
     sizes = [path.stat().st_size for path in sorted((tmp_path / "pack").glob("*.tar"))]
     assert len(sizes) > 5
     assert all(abs(size / 200_000 - 1) < 0.1 for size in sizes[:-1])
+
+
+@pytest.mark.parametrize("below", ["inside", "cat/inside"])
+def test_a_pack_into_its_own_source_is_refused(tmp_path: Path, below: str) -> None:
+    root = write_folder(tmp_path / "photos", {"cat": 3, "dog": 3})
+    with pytest.raises(UsageError, match="whose images it would join"):
+        pack(Folder(root=root), root / below)
+    assert sorted(entry.name for entry in root.iterdir()) == ["cat", "dog"]

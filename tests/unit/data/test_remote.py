@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import pickle
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,6 +29,7 @@ from vit_cli.data.decode import BadImage
 from vit_cli.data.fingerprint import fingerprint
 from vit_cli.data.loader import TrainBatches, read_picture
 from vit_cli.data.order import Order
+from vit_cli.data.reduce import take_picture
 from vit_cli.data.shards import Shards
 from vit_cli.data.source import Source
 from vit_cli.errors import DataError
@@ -211,6 +214,57 @@ def test_a_server_that_always_fails_is_told_with_its_address(served: Server, tmp
 
 
 @pytest.mark.case("S10")
+def test_attempts_are_not_multiplied_by_those_who_try_files_again(served: Server) -> None:
+    samples = Shards(path=f"{served.address}/pack").open()
+    served.fault = every(1, refuse)
+    reading: list[Callable[[], object]] = [
+        lambda: read_picture(samples, 0, 10**6),
+        lambda: take_picture(samples, 0, None, 92, 10**6),
+    ]
+    for read in reading:
+        served.asked.clear()
+        with pytest.raises(BadImage, match=r"unreadable: .*503"):
+            read()
+        assert sum(served.asked.values()) == 1 + len(remote.WAITS)
+
+
+@pytest.mark.parametrize("place", ["file", "file/cache", "cache"])
+def test_a_cache_that_cannot_be_written_is_named(served: Server, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    section = Shards(path=f"{served.address}/pack", cache_dir=tmp_path / place)
+    if place != "cache":
+        with pytest.raises(DataError, match=f"{tmp_path / place}/.* can't be written: Not a directory"):
+            section.open()
+        return
+    samples = section.open()
+    (folder,) = (tmp_path / "cache").iterdir()
+    shutil.rmtree(folder)
+    folder.write_text("no folder any more")
+    served.asked.clear()
+    with pytest.raises(DataError, match=f"{folder} can't be written: Not a directory"):
+        samples.store.fetch(samples.files[0], 0, 10)
+    assert not served.asked
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_cache_of_somebody_else_is_named(served: Server, tmp_path: Path) -> None:
+    section = Shards(path=f"{served.address}/pack", cache_dir=tmp_path / "cache")
+    for folder in (tmp_path / "cache", tmp_path / "cache" / "x"):
+        folder.mkdir()
+    (tmp_path / "cache").chmod(0o500)
+    with pytest.raises(DataError, match=f"{tmp_path / 'cache'}/.* can't be written: Permission denied"):
+        section.open()
+    (tmp_path / "cache").chmod(0o700)
+    section.open().read(0)
+    for folder in (tmp_path / "cache").iterdir():
+        folder.chmod(0o500)
+    samples = section.open()
+    assert samples.read(0) == local(tmp_path)[0]  # nothing is to be written
+    with pytest.raises(DataError, match="can't be written: Permission denied"):
+        samples.read(36)
+
+
+@pytest.mark.case("S10")
 def test_what_is_not_there_is_not_asked_for_again(served: Server, tmp_path: Path) -> None:
     samples = Shards(path=f"{served.address}/pack").open()
     for shard in (tmp_path / "web" / "pack").glob("*.tar"):
@@ -232,9 +286,13 @@ def test_a_server_without_parts_of_files_is_told(served: Server, tmp_path: Path)
 
     served.fault = give_all
     served.asked.clear()
-    with pytest.raises(OSError, match="the server gives whole files only"):
-        samples.read(0)
+    with pytest.raises(DataError, match=r"gives whole files only.*\n.*set cache_dir"):
+        read_picture(samples, 0, 10**6)
     assert sum(served.asked.values()) == 1
+    served.asked.clear()
+    with pytest.raises(DataError, match=r"gives whole files only.*\n.*set cache_dir"):
+        Shards(path=f"{served.address}/pack").open()
+    assert not [path for path in served.asked if path.endswith(".tar")]
     cached = Shards(path=f"{served.address}/pack", cache_dir=tmp_path / "cache").open()
     assert cached.read(0) == local(tmp_path)[0]
 

@@ -217,6 +217,15 @@ def test_verifying_finds_a_single_flipped_bit(packed: Path) -> None:
         (packed / name).write_bytes(content)
 
 
+@pytest.mark.parametrize("name", ["places.bin", "labels.bin", "keys.bin", "index.json"])
+def test_verifying_names_a_file_of_the_index_that_cannot_be_read(packed: Path, name: str) -> None:
+    (packed / name).unlink()
+    if name == "index.json":
+        (packed / name).mkdir()
+    with pytest.raises(DataError, match=f"{packed / name} can't be read: "):
+        bring_in(packed, verify=True)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -13,8 +13,12 @@ from pydantic import TypeAdapter
 
 from tests.unit.data.pictures import KINDS, encode, picture, write_folder, write_mnist, write_parquet
 from vit_cli.data.digits import Digits
+from vit_cli.data.folder import Folder
 from vit_cli.data.hf import HuggingFace
+from vit_cli.data.pack import pack_images
+from vit_cli.data.pack_shard import PackOptions
 from vit_cli.data.samples import Samples
+from vit_cli.data.shards import Shards
 from vit_cli.data.source import Source, source_from_path
 from vit_cli.data.synthetic import Synthetic
 from vit_cli.data.torchvision_sets import KINDS as TORCHVISION_KINDS
@@ -175,3 +179,24 @@ def test_a_path_of_parquet_files_is_understood(tmp_path: Path) -> None:
     write_parquet(place / "data" / "test-0.parquet", [1, 0], ["cat", "dog"])
     assert opened(place) == (3, 2)
     assert opened(place / "data" / "test-0.parquet") == (2, None)
+
+
+@pytest.mark.parametrize("format", ["wds", "arrow"])
+def test_an_unfinished_pack_is_told_from_class_folders_and_from_what_of_it_is_done(tmp_path: Path, format: str) -> None:
+    write_folder(tmp_path / "pets", {"cat": 20, "dog": 20})
+    options = PackOptions.model_validate({"format": format, "shard_bytes": 10_000})
+    left = tmp_path / "packs" / "train"
+    pack_images(Folder(root=tmp_path / "pets"), left, options, workers=1, max_bad=0, say=lambda _text: None)
+    assert source_from_path(left)[0]["name"] == ("shards" if format == "wds" else "hf")
+    (left / "index.json").unlink()
+    (left / "pack.json").write_text("{}")
+    (left / "parts").mkdir()
+    openings: list[Callable[[], object]] = [
+        lambda: source_from_path(left),
+        lambda: Folder(root=left).open(),
+        lambda: Folder(root=left.parent, split="train").open(),
+        lambda: Shards(path=str(left)).open(),
+    ]
+    for opening in openings:
+        with pytest.raises(DataError, match=r"is an unfinished pack\n.*same vit data pack command again"):
+            opening()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.data.packs import samples_of, write_tar
-from vit_cli.data.tar import BLOCK, Member, TarError, read_member, walk
+from vit_cli.data.tar import BLOCK, Member, TarError, pad, read_member, walk
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 LONG = "a-folder-with-a-long-name/" * 9 + "picture-with-a-name-that-is-no-shorter-" * 3 + "end.jpg"
@@ -109,6 +109,26 @@ def test_an_archive_that_is_cut_anywhere_is_refused(tmp_path: Path) -> None:
         with pytest.raises(TarError, match="cut off"):
             members(content[:cut])
     assert len(members(content[: end + BLOCK])) == 4  # one block of zeros is an end
+
+
+def test_an_archive_that_shrinks_while_it_is_read_is_cut_off(tmp_path: Path) -> None:
+    content = write_tar(tmp_path / "x.tar", samples_of({"a": 0})).read_bytes()
+    reads = iter(range(100))  # an end to reading that would go on for ever
+
+    def read(start: int, size: int) -> bytes:
+        next(reads)
+        return content[start : start + size]
+
+    with pytest.raises(TarError, match=f"cut off at byte {len(content)} of {len(content) + 4096}"):
+        list(walk(read, len(content) + 4096))
+
+
+def test_a_size_of_thousands_of_digits_is_damage() -> None:
+    record = b" size=" + b"1" * 5000 + b"\n"
+    record = b"%d" % (len(record) + 4) + record
+    header = info("x", len(record), tarfile.XHDTYPE).tobuf() + record.ljust(pad(len(record)), b"\0")
+    with pytest.raises(TarError, match="damaged header"):
+        members(header + tar_of(info("a.jpg")))
 
 
 def test_a_flipped_bit_in_a_header_is_seen(tmp_path: Path) -> None:
