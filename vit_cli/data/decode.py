@@ -128,17 +128,19 @@ class PillowPicture:
         self.data = data
         with QUIET:
             self.image = open_with_pillow(data, max_pixels)
-            self.rows, self.columns = swap(Grid(self.image.height, self.image.width), self.is_lying())
+            self.orientation = self.find_orientation()  # asked once: after decoding, Pillow may tell another
+            size = Grid(self.image.height, self.image.width)
+            self.rows, self.columns = swap(size, is_lying=self.orientation >= 5)
 
-    def is_lying(self) -> bool:
-        """Tell whether the header's rows are the upright picture's columns."""
+    def find_orientation(self) -> int:
+        """Tell how the pixels that Pillow gives are to be turned."""
         if self.image.format == "TIFF":  # Pillow turns it by itself, and says its upright size from the beginning
-            return False
+            return 1
         if self.image.format == "PNG" and "exif" not in self.image.info:
             if not any(mark in self.data for mark in LATE):
-                return False
+                return 1
             self.load()
-        return orientation(self.image) >= 5
+        return orientation(self.image)
 
     def load(self) -> Image.Image:
         """Decode the first frame, once."""
@@ -157,7 +159,7 @@ class PillowPicture:
             image = self.load()
             try:
                 pixels = from_array(np.asarray(to_rgb(image)))
-                return turn(pixels, orientation(image))  # asked after decoding: a turned TIFF no longer says so
+                return turn(pixels, self.orientation)
             except UNREADABLE as error:
                 raise BadImage(f"damaged: {one_line(error)}") from error
 

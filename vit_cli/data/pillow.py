@@ -106,7 +106,7 @@ def orientation(image: Image.Image) -> int:
         value = image.getexif().get(ORIENTATION, 1)
     except UNREADABLE:
         return 1
-    return value if isinstance(value, int) else 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def recognise(data: bytes) -> str | None:

@@ -204,6 +204,13 @@ def test_damage_in_the_middle_is_judged_as_by_pillow(kind: str) -> None:
 EDITS = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255), st.booleans()), min_size=1, max_size=6)
 
 
+def test_an_orientation_that_does_not_exist_turns_nothing() -> None:
+    data = FILES["turned"][:47] + b"\x01" + FILES["turned"][47:]  # found by the test below: orientation 256
+    assert read_header(data) is None
+    opened = open_picture(data, 1_000_000)
+    assert opened.pixels().shape == (3, opened.rows, opened.columns)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["420", "optimised", "turned", "progressive"])
 @settings(max_examples=150, deadline=None)
