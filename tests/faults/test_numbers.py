@@ -54,6 +54,7 @@ def learned(run: Path, step: int) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.fault
 @pytest.mark.case("N3")
 def test_so_many_steps_that_are_not_finite_are_skipped_and_one_more_ends_the_run(shell: Shell) -> None:
     settings = ["train.max_nonfinite=3", "save.every=1 steps", "save.keep=30"]

@@ -62,6 +62,7 @@ def test_sigterm_to_the_launcher_stops_all_processes_at_one_step(shell: Shell, w
     assert result_of(shell.run) == whole(processes)
 
 
+@pytest.mark.fault
 @pytest.mark.case("R8")
 def test_sigterm_to_one_process_stops_all_of_them(shell: Shell, whole: Whole) -> None:
     ended = shell.train(processes=2, fault="term@step=8,rank=1")

@@ -145,6 +145,7 @@ def test_an_epoch_that_no_batch_ends_with_shows_each_image_once() -> None:
         assert sorted(indices[epochs == epoch]) == list(range(97))
 
 
+@pytest.mark.fault
 @pytest.mark.case("D7")
 def test_1001_images_are_judged_once_each_on_any_number_of_processes(vit: Run, shell: Shell, recipe: Path) -> None:
     val = "data.val={name: synthetic, images: 1001, classes: 4}"

@@ -19,6 +19,7 @@ Whole = Callable[..., Result]
 
 
 @pytest.mark.slow
+@pytest.mark.fault
 @pytest.mark.case("R15")
 def test_a_run_stopped_twice_in_one_epoch_ends_equal(shell: Shell, whole: Whole) -> None:
     assert shell.train(fault="term@step=4").code == 143
@@ -60,6 +61,7 @@ def test_a_run_saved_right_after_it_went_on_ends_equal(shell: Shell, whole: Whol
 
 
 @pytest.mark.slow
+@pytest.mark.fault
 @pytest.mark.case("R18")
 def test_the_number_of_workers_changes_nothing(shell: Shell, whole: Whole) -> None:
     assert shell.train(fault="term@step=5").code == 143
