@@ -74,30 +74,65 @@ def peer_precision(precision: str) -> Callable[[], Any]:
 
 
 def train_peer(
-    model: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], precision: str, classes: int, steps: int, warm_up: int
+    model: nn.Module,
+    loader: Iterable[tuple[Tensor, Tensor]],
+    precision: str,
+    classes: int,
+    steps: int,
+    warm_up: int,
+    averaged: nn.Module | None = None,
 ) -> float:
-    """Do per step what timm's train.py does: mix, forward, loss with its wait, backward, clip, AdamW; give images per second."""
+    """Do per step what timm's train.py does: mix, forward, loss with its wait, backward, clip, AdamW; give images per second.
+
+    `averaged` is the model below a compiled one, if an average of its weights is kept too.
+    """
     from timm.data import Mixup
     from timm.loss import SoftTargetCrossEntropy
     from timm.optim import create_optimizer_v2
-    from timm.utils import AverageMeter, dispatch_clip_grad
+    from timm.utils import AverageMeter, ModelEmaV3, dispatch_clip_grad
 
     amp = peer_precision(precision)
     optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=0.05)
     mixup = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=classes)
+    ema = None if averaged is None else ModelEmaV3(averaged, decay=0.9999)
     loss_fn, losses, ends, size = SoftTargetCrossEntropy(), AverageMeter(), [], 0
     model.train()
     for images, targets in endless(loader):
         size = images.size(0)
-        images, targets = mixup(images, targets)
+        images, targets = mixup(images.clone(), targets)
         with amp():
             loss = loss_fn(model(images), targets)
         losses.update(loss.item(), size)
         loss.backward()
         dispatch_clip_grad(model.parameters(), value=1.0, mode="norm")
         optimizer.step()
+        if ema is not None:
+            ema.update(averaged, step=len(ends))
         optimizer.zero_grad()
         ends.append(time.perf_counter())
         if len(ends) == warm_up + steps:
             break
     return rate(ends, size, warm_up)
+
+
+def evaluate_peer(model: nn.Module, folder: Path, batch: int, precision: str) -> float:
+    """Judge a model on the photos of class folders with what timm's validate.py does per batch; give images per second."""
+    from timm.data import create_dataset, create_loader
+    from timm.utils import AverageMeter, accuracy
+
+    photos = create_dataset("", root=str(folder.parent), split=folder.name, is_training=False)
+    loader = create_loader(
+        photos, input_size=(3, 224, 224), batch_size=batch, is_training=False, crop_pct=0.875, interpolation="bicubic",
+        mean=(0.5,) * 3, std=(0.5,) * 3, device=CPU, num_workers=1,
+    )  # fmt: skip
+    amp = peer_precision(precision)
+    model.eval()
+    begin, seen, losses, top1 = time.perf_counter(), 0, AverageMeter(), AverageMeter()
+    with torch.inference_mode():
+        for images, targets in loader:
+            with amp():
+                logits = model(images)
+                losses.update(torch.nn.functional.cross_entropy(logits, targets).item(), len(images))
+            top1.update(accuracy(logits, targets, topk=(1, 5))[0].item(), len(images))
+            seen += len(images)
+    return seen / (time.perf_counter() - begin)

@@ -14,7 +14,6 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from scripts.bench_arms import Figures, Row, alternate, finish, make_row, run_arm
-from scripts.bench_loops import CPU, Stopwatch, peer_precision, train_ours, train_peer, wire_ours
+from scripts.bench_loops import CPU, Stopwatch, evaluate_peer, train_ours, train_peer, wire_ours
 from scripts.bench_photos import CLASSES, PHOTOS, find_photos, write_split
 
 BATCH, WARM_UP, FLOOR = 32, 3, 1.0
@@ -62,7 +61,6 @@ def measure_peer(root: Path, precision: str, steps: int) -> Figures:
     """Run timm's data, model, mixing and optimiser, with what train.py and validate.py do per step."""
     from timm import create_model
     from timm.data import create_dataset, create_loader
-    from timm.utils import AverageMeter, accuracy
 
     common = {
         "input_size": (3, 224, 224),
@@ -83,18 +81,7 @@ def measure_peer(root: Path, precision: str, steps: int) -> Figures:
     model = create_model("vit_tiny_patch16_224", num_classes=CLASSES)
     trained = train_peer(model, loader, precision, CLASSES, steps, WARM_UP)
 
-    val_set = create_dataset("", root=str(root), split="val", is_training=False)
-    amp = peer_precision(precision)
-    model.eval()
-    begin, images_seen, losses, top1 = time.perf_counter(), 0, AverageMeter(), AverageMeter()
-    with torch.inference_mode():
-        for images, targets in create_loader(val_set, is_training=False, crop_pct=0.875, **common):
-            with amp():
-                logits = model(images)
-                losses.update(torch.nn.functional.cross_entropy(logits, targets).item(), len(images))
-            top1.update(accuracy(logits, targets, topk=(1, 5))[0].item(), len(images))
-            images_seen += len(images)
-    return {"train": trained, "evaluate": images_seen / (time.perf_counter() - begin)}
+    return {"train": trained, "evaluate": evaluate_peer(model, root / "val", BATCH, precision)}
 
 
 ARMS: dict[str, Callable[[Path, str, int], Figures]] = {"ours": measure_ours, "peer": measure_peer}

@@ -54,11 +54,28 @@ def gpu_numbers(devices: str, local_rank: int) -> list[int]:
     return [int(number) for number in numbers]
 
 
-def choose_precision(asked: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
-    """Turn `auto` into bf16 on a GPU that computes in it (older ones only imitate it, slowly), and fp32 elsewhere."""
+LEAST_WIDTH = 192
+"""The width of a token from which on bf16 pays on a CPU (docs/speed/step.md)."""
+
+
+def choose_precision(asked: Literal["auto", "fp32", "bf16"], device: torch.device, width: int) -> Precision:
+    """Turn `auto` into bf16 where the device computes in it and it pays, and into fp32 elsewhere.
+
+    `width` is that of a model's tokens, 0 if it has none. Below `LEAST_WIDTH`, CPUs spend more on casts than they gain.
+    """
     if asked != "auto":
         return asked
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    pays = device.type != "cpu" or width >= LEAST_WIDTH
+    return "bf16" if pays and computes_in_bf16(device) else "fp32"
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Tell whether a device multiplies in bf16 by itself; others imitate it, at a hundredth of the speed of float32 or so."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:

@@ -114,8 +114,8 @@ def test_a_key_given_twice_is_refused_and_words_stay_words(vit: Run, recipe: Pat
     recipe.write_text(text + "optim: {name: sgd}\n")
     assert is_refused(vit("train", recipe), 2, "the same key twice", "optim")
     for word in ("no", "off", "yes", "12:30"):
-        recipe.write_text(text.replace("precision: fp32", f"compile: {word}"))
-        assert is_refused(vit("train", recipe), 2, "train.compile", "expected true or false")
+        recipe.write_text(text.replace("precision: fp32", f"deterministic: {word}"))
+        assert is_refused(vit("train", recipe), 2, "train.deterministic", "expected true or false")
     recipe.write_text(text.replace("batch_size: 8", "batch_size: 08"))
     assert load_recipe(recipe).recipe.train.batch_size == 8
 

@@ -78,15 +78,26 @@ def test_a_list_must_hold_a_gpu_for_each_process(devices: str, rank: int) -> Non
         choose_device(devices, rank)
 
 
-def test_precision_is_what_was_asked_and_float32_on_cpus() -> None:
-    assert choose_precision("auto", CPU) == "fp32"
-    assert choose_precision("bf16", CPU) == "bf16"
-    assert choose_precision("fp32", torch.device("cuda", 0)) == "fp32"
+def test_precision_is_what_was_asked() -> None:
+    assert choose_precision("bf16", CPU, width=8) == "bf16"
+    assert choose_precision("fp32", torch.device("cuda", 0), width=768) == "fp32"
+
+
+@pytest.mark.parametrize("can", [True, False])
+@pytest.mark.parametrize("instructions", ["_is_avx512_bf16_supported", "_is_amx_tile_supported"])
+def test_auto_is_bf16_for_wide_models_on_cpus_that_compute_in_it(
+    monkeypatch: pytest.MonkeyPatch, instructions: str, can: bool
+) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: can and name == instructions)
+    assert choose_precision("auto", CPU, width=192) == ("bf16" if can else "fp32")
+    assert choose_precision("auto", CPU, width=191) == "fp32"
+    assert choose_precision("auto", CPU, width=0) == "fp32"
 
 
 def test_auto_is_float32_on_a_gpu_that_only_imitates_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
-    assert choose_precision("auto", torch.device("cuda", 0)) == "fp32"
+    assert choose_precision("auto", torch.device("cuda", 0), width=768) == "fp32"
 
 
 def test_autocast_makes_products_bf16_and_leaves_weights_alone() -> None:

@@ -105,7 +105,7 @@ def get_ready(path: Path, world: World, res: int | tuple[int, int] | None = None
         model=model.to(world.device).eval(),
         res=as_grid(section.res),
         preprocess=read_section(Preprocess, saved.about["preprocess"]),
-        precision=choose_precision(asked_precision(saved), world.device),
+        precision=choose_precision(asked_precision(saved), world.device, model.width),
         data=read_data(saved),
         changes=(*tell_import(saved), *stretched.changes),
     )

@@ -155,7 +155,7 @@ class CCT(Classifier):
         super().__init__()
         width, depth, mlp, heads = size
         self.res, self.size = res, size
-        self.layers = depth + 1
+        self.layers, self.width = depth + 1, width
         self.head_names = ("head.",)
         grid, prefix = Grid(*map(form.reduce, res)), int(pool == "cls")
         self.tokens = prefix + grid.rows * grid.columns

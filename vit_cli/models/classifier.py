@@ -12,10 +12,14 @@ class Classifier(nn.Module):
 
     layers: int
     """The number of the last layer, for layer-wise learning rates; the embedding is layer 0."""
+    width: int = 0
+    """The width of the narrowest tokens that blocks of attention see; 0 in models without such blocks."""
     tokens: int
     """The length of the sequence that the blocks see."""
     head_names: tuple[str, ...]
     """Prefixes of the parameters that belong to the classes; other classes need new ones."""
+    blocks: nn.ModuleList
+    """The blocks of attention and MLP, all of one kind, in models that have them."""
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -77,22 +78,38 @@ class LayerScale(nn.Module):
         return x * self.gamma
 
 
+SKIP_ABOVE = 0.1
+"""The rate of `DropPath` above which picking the images that go through the branch pays (DINOv2, layers/block.py)."""
+FEWEST = 8
+"""With fewer images at once an exact number of them would be too far from the rate."""
+
+
 class DropPath(nn.Module):
-    """Leave a branch out for a share of the images, and scale up what stays (stochastic depth, Huang et al. 2016)."""
+    """Add a branch to what goes past it, for a share of the images alone, scaled up there (stochastic depth, Huang et al. 2016).
+
+    Up to a rate of `SKIP_ABOVE` each image is left out by itself, after the branch. Above it an exact number of images,
+    which a random order picks, goes through the branch, and the others cost nothing (DINOv2, section 5). Either way an
+    image is left out equally often, and the mean over all draws is x + branch(x).
+    """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, n, d) -> (b, n, d)."""
+    def forward(self, x: Tensor, branch: Callable[[Tensor], Tensor]) -> Tensor:
+        """(b, n, d) -> (b, n, d); `branch` keeps the shape and looks at each image alone."""
         if not self.training or self.rate == 0:
-            return x
+            return x + branch(x)
         if self.rate == 1:
-            return torch.zeros_like(x)
-        keep = 1 - self.rate
-        mask = x.new_empty(x.shape[0], 1, 1).bernoulli_(keep)
-        return x * mask.div_(keep)
+            return x
+        b, keep = x.shape[0], 1 - self.rate
+        if self.rate <= SKIP_ABOVE or b < FEWEST:
+            mask = x.new_empty(b, 1, 1).bernoulli_(keep)
+            return x + branch(x) * mask.div_(keep)
+        kept = max(1, round(keep * b))
+        picked = torch.randperm(b, device=x.device)[:kept]
+        added = branch(x.index_select(0, picked)).to(x.dtype)
+        return x.index_add(0, picked, added, alpha=b / kept)
 
 
 class Block(nn.Module):
@@ -119,9 +136,19 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """(b, n, d) -> (b, n, d). `bias` is added to the logits of attention (b, h, n, n)."""
-        x = x + self.drop_path(self.scale1(self.dropout(self.attention(self.norm1(x), bias))))
-        return x + self.drop_path(self.scale2(self.dropout(self.mlp(self.norm2(x)))))
+        """(b, n, d) -> (b, n, d). `bias` is added to the logits of attention (1, h, n, n)."""
+        x = self.drop_path(x, lambda x: self.look_around(x, bias))
+        return self.drop_path(x, self.think)
+
+    def look_around(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Give the branch of attention: (b, n, d) -> (b, n, d)."""
+        branch: Tensor = self.scale1(self.dropout(self.attention(self.norm1(x), bias)))
+        return branch
+
+    def think(self, x: Tensor) -> Tensor:
+        """Give the branch of the MLP: (b, n, d) -> (b, n, d)."""
+        branch: Tensor = self.scale2(self.dropout(self.mlp(self.norm2(x))))
+        return branch
 
     def products(self, tokens: int) -> int:
         """Count the multiply-adds of matrix products in one image of so many tokens."""

@@ -191,7 +191,7 @@ class TNT(Classifier):
         super().__init__()
         self.grid, self.patch, self.words = grid, patch, Grid(patch // word, patch // word)
         words = self.words.rows * self.words.columns
-        self.layers = size.depth + 1
+        self.layers, self.width = size.depth + 1, size.inner_width
         self.head_names = ("head.",)
         self.tokens = grid.rows * grid.columns + 1
         self.embedding = WordEmbedding(patch, word, channels, size.inner_width, legacy)

@@ -98,5 +98,10 @@ class Level(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, n, d) -> (b, n, d)."""
-        x = x + self.drop_path(self.dropout(self.attention(self.norm1(x))))
-        return x + self.drop_path(self.dropout(self.mlp(self.norm2(x))))
+        x = self.drop_path(x, lambda x: self.dropout(self.attention(self.norm1(x))))
+        return self.drop_path(x, self.think)
+
+    def think(self, x: Tensor) -> Tensor:
+        """Give the branch of the MLP: (b, n, d) -> (b, n, d)."""
+        branch: Tensor = self.dropout(self.mlp(self.norm2(x)))
+        return branch

@@ -20,7 +20,13 @@ LOSSES: dict[str, tuple[str, ...]] = {
 
 def check(recipe: Recipe | FinetuneRecipe) -> list[Problem]:
     """Find what contradicts itself in a recipe whose every section is valid."""
-    return [*check_durations(recipe), *check_batches(recipe), *check_augment(recipe), *check_task(recipe)]
+    return [
+        *check_durations(recipe),
+        *check_batches(recipe),
+        *check_augment(recipe),
+        *check_task(recipe),
+        *check_blocks(recipe),
+    ]
 
 
 def check_durations(recipe: Choices) -> Iterator[Problem]:
@@ -100,6 +106,15 @@ def check_separators(recipe: Choices) -> Iterator[Problem]:
         source = getattr(data, key)
         if isinstance(source, Table) and source.separator is not None:
             yield Problem(("data", key, "separator"), f"is for task: multilabel; the task here is {recipe.task}")
+
+
+def check_blocks(recipe: Choices) -> Iterator[Problem]:
+    """What is done to blocks of attention needs some."""
+    if not isinstance(recipe, Recipe) or recipe.model.name not in ("resnet", "convnext"):
+        return
+    for key, value in (("recompute", recipe.train.recompute), ("compile", recipe.train.compile)):
+        if value in ("mlp", "blocks"):
+            yield Problem(("train", key), f"{value} is for blocks of attention; a {recipe.model.name} has none")
 
 
 def mixes(recipe: Choices) -> bool:

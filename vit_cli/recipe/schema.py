@@ -12,6 +12,7 @@ from vit_cli.augment.transforms import Transform
 from vit_cli.data.source import Source
 from vit_cli.models import Model
 from vit_cli.models.positions import Stretch
+from vit_cli.models.recompute import Recompute
 from vit_cli.models.teacher import TorchvisionTeacher
 from vit_cli.optim.distillation import Distillation
 from vit_cli.optim.losses import CrossEntropy, Loss
@@ -19,6 +20,7 @@ from vit_cli.optim.optimizer import Optimizer
 from vit_cli.optim.schedule import Cosine, Schedule
 from vit_cli.section import DataPath, Duration, Positive, Section, Share, TaskName
 
+Compile = Literal["auto", "off", "blocks", "model"]
 Length = Annotated[int, Field(gt=0, le=1_000_000_000)]
 
 
@@ -71,8 +73,14 @@ class Train(Section):
     batch_size: Positive = Field(description="images of a step, over all processes")
     micro_batch: Positive | None = Field(None, description="images that go through the model at once on a process")
     clip_norm: PositiveFloat | None = Field(1.0, description="largest norm of the gradient")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the device is good at it")
-    compile: bool = False
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the device computes in it and the model is wide enough")
+    compile: Compile = Field(
+        "auto", description="torch.compile for each block or for the whole model; auto: off, for now"
+    )
+    recompute: Recompute = Field(
+        "none",
+        description="keep less for the backward pass and go forwards again there, in the MLPs or in whole blocks",
+    )
     ema: Ema | None = None
     early_stop: EarlyStop | None = None
     max_nonfinite: NonNegativeInt = Field(0, description="steps in a row that may be skipped for not being finite")

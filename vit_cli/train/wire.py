@@ -26,6 +26,7 @@ from vit_cli.evaluate.open import open_weights
 from vit_cli.metrics.task import Task
 from vit_cli.metrics.tasks import make_task
 from vit_cli.models.classifier import Classifier
+from vit_cli.models.recompute import recompute
 from vit_cli.optim.clip import Clip, NoClip
 from vit_cli.optim.ema import Ema, NoEma
 from vit_cli.optim.groups import make_groups
@@ -34,6 +35,7 @@ from vit_cli.recipe.plain import read_section
 from vit_cli.recipe.plan import Plan, make_plan
 from vit_cli.recipe.schema import Recipe
 from vit_cli.section import Scale, as_grid
+from vit_cli.train.compile import compile_model
 from vit_cli.train.folder import RunFolder
 from vit_cli.train.input import Input, make_input
 from vit_cli.train.journal import Clock, Journal
@@ -91,14 +93,14 @@ def wire(
     splits, changes = open_data(recipe, resumed or (saved.about if saved else None))
     plan = make_plan(recipe, images=len(splits.train), processes=world.size)
     set_determinism(recipe.train.deterministic)
-    precision = choose_precision(recipe.train.precision, world.device)
     preprocess = make_preprocess(recipe)
     task = make_task(recipe.task, splits.classes, splits.scale)
 
     teacher = find_teacher(recipe, splits, preprocess, world)
     model = build_model(recipe, saved, splits, world, changes)
+    precision = choose_precision(recipe.train.precision, world.device, model.width)
     agree = world.any if recipe.train.shard == "full" else bool  # processes with parts judge every batch together
-    wrapped = world.wrap(torch.compile(model) if recipe.train.compile else model)
+    wrapped = world.wrap(compile_model(model, recipe.train.compile))
     loss = build_loss(recipe, splits, world)
     in_precision = partial(autocast, world.device, precision)
     parameters = dict(model.named_parameters())
@@ -165,6 +167,7 @@ def build_model(recipe: Recipe, saved: Saved | None, splits: Splits, world: Worl
     model = recipe.model.build(len(splits.classes)).to(world.device)
     if recipe.finetune and saved:
         changes += load_first_weights(model, recipe, recipe.finetune, saved, splits.classes)
+    recompute(model, recipe.train.recompute)
     if recipe.train.shard == "full":
         world.shard(model)
     return model

@@ -10,6 +10,7 @@ import timm
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vit_cli.models.adapt import load_weights, replace_head, stretch_tables
@@ -197,7 +198,7 @@ def test_a_model_without_heads_gives_its_features() -> None:
 
 def test_flops_are_those_that_torch_counts() -> None:
     model = build().eval()
-    with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model(images(count=1))
     assert model.flops() == counter.get_total_flops()
 

@@ -9,10 +9,11 @@ import timm.layers
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vit_cli.models.attention import Attention
-from vit_cli.models.layers import Block, DropPath, LayerScale, Mlp, PatchEmbedding, SwiGlu
+from vit_cli.models.layers import FEWEST, Block, DropPath, LayerScale, Mlp, PatchEmbedding, SwiGlu
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -37,28 +38,59 @@ def test_the_two_gelus_are_their_formulas() -> None:
     torch.testing.assert_close(Mlp(2, 2, gelu="exact").gelu(x), exact)
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_drop_path_is_that_of_timm(rate: float) -> None:
-    x = random(64, 3, 2)
-    torch.manual_seed(7)
-    ours = DropPath(rate)(x)
-    torch.manual_seed(7)
-    assert torch.equal(ours, x * timm.layers.drop_path(torch.ones_like(x), rate, training=True))
+def double(x: Tensor) -> Tensor:
+    return 2 * x
 
 
-def test_drop_path_drops_whole_images_and_keeps_the_expectation() -> None:
+@pytest.mark.parametrize(("rate", "images"), [(0.05, 64), (0.1, 64), (0.5, FEWEST - 1)])
+def test_drop_path_of_a_low_rate_or_few_images_is_that_of_timm(rate: float, images: int) -> None:
+    x = random(images, 3, 2)
+    torch.manual_seed(7)
+    ours = DropPath(rate)(x, double)
+    torch.manual_seed(7)
+    assert torch.equal(ours, x + timm.layers.drop_path(double(x), rate, training=True))
+
+
+@pytest.mark.parametrize(("rate", "kept"), [(0.25, 15), (0.4, 12), (0.9, 2), (0.99, 1)])
+def test_above_the_limit_an_exact_number_of_images_goes_through_the_branch(rate: float, kept: int) -> None:
     torch.manual_seed(0)
-    out = DropPath(0.25)(torch.ones(20_000, 2, 3)).flatten(1)
-    assert torch.equal(out, out[:, :1].expand_as(out))
-    assert sorted(out.unique().tolist()) == pytest.approx([0, 4 / 3])
-    assert out.mean().item() == pytest.approx(1, abs=0.02)
+    seen = []
+    x = random(20, 3, 2)
+    out = DropPath(rate)(x, lambda part: (seen.append(len(part)), double(part))[1])
+    assert seen == [kept]
+    factors = ((out - x) / double(x)).flatten(1)
+    assert sorted(factors[:, 0].round(decimals=4).tolist()) == pytest.approx(
+        [0] * (20 - kept) + [20 / kept] * kept, abs=1e-3
+    )
+    torch.testing.assert_close(factors, factors[:, :1].expand_as(factors), rtol=1e-3, atol=1e-3)
 
 
-def test_drop_path_has_two_ends_and_does_nothing_in_evaluation() -> None:
-    x = random(4, 2, 3)
-    assert DropPath(0.0)(x) is x
-    assert DropPath(0.9).eval()(x) is x
-    assert torch.equal(DropPath(1.0)(x), torch.zeros_like(x))
+@pytest.mark.parametrize("rate", [0.1, 0.25, 0.4, 0.7])
+def test_drop_path_keeps_the_expectation_for_every_image(rate: float) -> None:
+    torch.manual_seed(0)
+    path, x = DropPath(rate), torch.ones(16, 1, 1)
+    out = torch.stack([path(x, double).flatten() for _ in range(4000)])
+    spread = 2 * math.sqrt(rate / (1 - rate) / 4000)  # of the mean of as many independent draws
+    assert (out.mean(dim=0) - 3).abs().max() < 5 * spread
+
+
+def test_the_images_that_drop_path_picks_get_the_gradient_of_the_branch() -> None:
+    torch.manual_seed(3)
+    x = random(16, 2, 4).requires_grad_()
+    weight = random(4, 4).requires_grad_()
+    out = DropPath(0.5)(x, lambda part: part @ weight)
+    out.sum().backward()
+    factors = (~torch.isclose(out, x)).any(dim=2).any(dim=1).double()[:, None, None] * 2
+    expected = torch.einsum("bnd,bne->de", x.detach().double() * factors, torch.ones(16, 2, 4, dtype=torch.float64))
+    torch.testing.assert_close(weight.grad.double(), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(x.grad.double(), 1 + factors * (torch.ones(16, 2, 4) @ weight.detach().T).double())
+
+
+def test_drop_path_has_two_ends_and_drops_nothing_in_evaluation() -> None:
+    x = random(16, 2, 3)
+    assert torch.equal(DropPath(0.0)(x, double), 3 * x)
+    assert torch.equal(DropPath(0.9).eval()(x, double), 3 * x)
+    assert torch.equal(DropPath(1.0)(x, double), x)
 
 
 def test_a_block_whose_branches_are_always_dropped_is_the_identity() -> None:
@@ -107,6 +139,6 @@ def test_a_block_whose_scales_are_zero_is_the_identity() -> None:
 @pytest.mark.parametrize("mlp", [Mlp(8, 20), SwiGlu(8, 20)], ids=["mlp", "swiglu"])
 def test_products_are_what_torch_counts(mlp: nn.Module) -> None:
     block = Block(Attention(8, heads=2), mlp, 8, layer_scale=0.1)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         block(random(1, 7, 8))
     assert 2 * block.products(7) == counter.get_total_flops()

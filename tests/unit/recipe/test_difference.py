@@ -65,7 +65,7 @@ def test_a_recipe_does_not_differ_from_what_its_checkpoint_carries(name: str) ->
         ("seed=7", "seed: 0 -> 7"),
         ("model.width=128", "model.width: 64 -> 128"),
         ("train.clip_norm=null", "train.clip_norm: 1.0 -> null"),
-        ("train.compile=true", "train.compile: false -> true"),
+        ("train.compile=blocks", "train.compile: auto -> blocks"),
         ("eval.every=5 steps", "eval.every: 10 steps -> 5 steps"),
         ("optim.betas=[0.9, 0.99]", "optim.betas: [0.9, 0.999] -> [0.9, 0.99]"),
         ("augment.0.scale=[0.3, 1.0]", "augment.0.scale: [0.5, 1.0] -> [0.3, 1.0]"),
