@@ -55,6 +55,21 @@ def test_two_processes_train_and_evaluate_as_one(vit: Run, vit_process: Run, eve
     assert [line.split(",")[:3] for line in first] == [line.split(",")[:3] for line in second]
 
 
+def test_recomputing_blocks_trains_alike_also_in_parts_on_two_processes(
+    vit: Run, vit_process: Run, even: Path, tmp_path: Path
+) -> None:
+    plain, again, parts = tmp_path / "plain", tmp_path / "again", tmp_path / "parts"
+    assert vit("train", even, "--out", plain, "-q").code == 0
+    assert vit("train", even, "train.recompute=mlp", "--out", again, "-q").code == 0
+    words = ["train.recompute=blocks", "train.shard=full", "--devices", 2]
+    result = vit_process("train", even, *words, "--out", parts, "-q")
+    assert (result.code, result.err) == (0, "")
+    expected, same, close = (read_lines(folder / "steps.jsonl") for folder in (plain, again, parts))
+    assert [line["loss"] for line in same] == [line["loss"] for line in expected]
+    assert [line["grad_norm"] for line in same] == [line["grad_norm"] for line in expected]
+    assert [line["loss"] for line in close] == pytest.approx([line["loss"] for line in expected], abs=1e-5)
+
+
 def test_an_error_of_data_is_told_once(vit_process: Run, even: Path, photos: Path) -> None:
     for picture in (photos / "red").iterdir():
         picture.write_bytes(b"no picture")

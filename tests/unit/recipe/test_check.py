@@ -22,6 +22,8 @@ from vit_cli.recipe.load import load_recipe
         (["data.repeats=17"], "data.repeats  17 views of each image do not fit into a batch of 16"),
         (["train.batch_size=1", "mix.mixup=0.2"], "train.batch_size  mixup and cutmix need a batch of at least 2"),
         (["augment.2={name: resize}"], "augment.2.name  resize has no use after random_resized_crop"),
+        (["model={name: resnet, size: 18, res: 32}", "train.recompute=mlp"], "train.recompute  mlp is for blocks of attention"),
+        (["model={name: convnext, res: 32}", "train.compile=blocks"], "train.compile  blocks is for blocks of attention"),
         (["augment=[{name: random_erasing}, {name: resize}]"], "augment.1.name  resize has no use after random_erasing"),
     ],
 )  # fmt: skip
