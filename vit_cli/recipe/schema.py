@@ -73,7 +73,9 @@ class Train(Section):
     batch_size: Positive = Field(description="images of a step, over all processes")
     micro_batch: Positive | None = Field(None, description="images that go through the model at once on a process")
     clip_norm: PositiveFloat | None = Field(1.0, description="largest norm of the gradient")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the device computes in it and the model is wide enough")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 where the device computes in it and the model is wide enough"
+    )
     compile: Compile = Field(
         "auto", description="torch.compile for each block or for the whole model; auto: off, for now"
     )

@@ -93,6 +93,7 @@ def test_logits_are_those_of_timm(legacy: bool) -> None:
     torch.testing.assert_close(model(images()), peer(images()), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.usefixtures("masked_paths")
 def test_what_is_dropped_in_training_is_what_timm_drops() -> None:
     model = build(dropout=0.3, attention_dropout=0.2, drop_path=0.4).train()
     rates = {"pos_drop_rate": 0.3, "proj_drop_rate": 0.3, "attn_drop_rate": 0.2, "drop_path_rate": 0.4}

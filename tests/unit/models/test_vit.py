@@ -310,6 +310,7 @@ def forward_by_the_paper(model: ViT, x: Tensor, p: float, attention_p: float, pa
 
 
 @pytest.mark.parametrize(("rule", "paths"), [("linear", [0.0, 0.2, 0.4]), ("constant", [0.4, 0.4, 0.4])])
+@pytest.mark.usefixtures("masked_paths")
 def test_dropout_stands_where_the_paper_puts_it(rule: str, paths: list[float]) -> None:
     model = build(dropout=0.3, attention_dropout=0.2, drop_path=0.4, drop_path_rule=rule).train()
     torch.manual_seed(3)
