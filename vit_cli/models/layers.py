@@ -104,8 +104,8 @@ class DropPath(nn.Module):
             return x
         b, keep = x.shape[0], 1 - self.rate
         if self.rate <= SKIP_ABOVE or b < FEWEST:
-            mask = x.new_empty(b, 1, 1).bernoulli_(keep)
-            return x + branch(x) * mask.div_(keep)
+            added = branch(x)
+            return x + added * added.new_empty(b, 1, 1).bernoulli_(keep).div_(keep)
         kept = max(1, round(keep * b))
         picked = torch.randperm(b, device=x.device)[:kept]
         added = branch(x.index_select(0, picked)).to(x.dtype)
