@@ -12,7 +12,7 @@ import torch
 
 from scripts.bench_arms import Figures
 from scripts.bench_loops import wire_ours
-from scripts.bench_step_arms import CLASSES, make_batches, make_peer, write_recipe
+from scripts.bench_step_arms import make_batches, make_peer, write_recipe
 from scripts.bench_step_works import D192, TI16, Work
 from vit_cli.train.progress import Silence
 
@@ -47,7 +47,7 @@ def twins(work: Work, root: Path, steps: int) -> tuple[Any, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "peer.safetensors"
         save_file(peer.state_dict(), file)
-        saved = open_weights(file, "timm_vit" if work.shape is TI16 else None, [f"model.res={work.shape.res}"])
+        saved = open_weights(file, "timm")
     text = write_recipe(work, root, steps).replace("mixup: 0.8, cutmix: 1.0", "prob: 0")
     run = wire_ours(text.replace("label_smoothing: 0.1", "label_smoothing: 0"), root, Silence())
     load_weights(run.model, saved.weights)
@@ -89,6 +89,3 @@ def mean_distance(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Give the mean distance of two curves as a share of their mean."""
     a, b = np.array(ours), np.array(theirs)
     return float(np.abs(a - b).mean() / b.mean())
-
-
-__all__ = ["CLASSES", "check_gate"]
