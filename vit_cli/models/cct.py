@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vit_cli.models.cct_layers import CctBlock, Convolutions, SequencePool, SequencePositions, Tokenizer
 from vit_cli.models.classifier import Classifier
-from vit_cli.models.flops import count_flops
+from vit_cli.models.flops import count_each
 from vit_cli.models.positions import LearnedPositions
 from vit_cli.models.sizes import Size
 from vit_cli.section import Grid, Positive, Res, Section, Share, as_grid
@@ -174,7 +174,7 @@ class CCT(Classifier):
         self.pool = None if prefix else SequencePool(width)
         self.head = nn.Linear(width, classes) if classes else nn.Identity()
         initialise(self)
-        self.embedding_flops = count_flops(self.embedding, res)
+        self.operations = count_each(self.embedding, res)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (b, channels, rows, columns), normalised -> logits (b, classes)."""
@@ -206,7 +206,11 @@ class CCT(Classifier):
         block = n * (4 * d * d + 2 * d * self.size.mlp) + 2 * n * n * d
         pool = 0 if self.pool is None else 2 * n * d
         head = sum(p.numel() for p in self.head.parameters() if p.ndim == 2)
-        return self.embedding_flops + 2 * (len(self.blocks) * block + pool + head)
+        return sum(self.operations) + 2 * (len(self.blocks) * block + pool + head)
+
+    def stem_flops(self) -> int:
+        """Count the first convolution."""
+        return self.operations[0]
 
 
 def initialise(model: CCT) -> None:

@@ -44,3 +44,15 @@ class Classifier(nn.Module):
     @abstractmethod
     def flops(self) -> int:
         """Count the floating-point operations of one image's forward pass, a multiply-add as two."""
+
+    @abstractmethod
+    def stem_flops(self) -> int:
+        """Count those of `flops` in the layer that sees the image itself."""
+
+    def training_flops(self) -> int:
+        """Count the operations of one image's forward and backward pass.
+
+        Backward takes two products for each one of forward: for the gradients of its weights and of its input, which an
+        image has no use for. What a kernel computes once more to save memory does not count, nor that dropped images save.
+        """
+        return 3 * self.flops() - self.stem_flops()

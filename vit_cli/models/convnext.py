@@ -11,7 +11,7 @@ from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.convnext import ConvNeXt as Network
 
 from vit_cli.models.classifier import Classifier
-from vit_cli.models.flops import count_flops
+from vit_cli.models.flops import count_each
 from vit_cli.section import Grid, Positive, Res, Section, Share, as_grid
 
 
@@ -108,7 +108,7 @@ class ConvNeXt(Classifier):
         else:
             self.network.classifier[2] = nn.Identity()
         self.tokens = prod(side // stride(size, small_stem) for side in res)
-        self.operations = count_flops(self, res)
+        self.operations = count_each(self, res)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (b, 3, rows, columns), normalised -> logits (b, classes)."""
@@ -130,4 +130,8 @@ class ConvNeXt(Classifier):
 
     def flops(self) -> int:
         """Count a forward pass of one image: convolutions and dense layers only, a multiply-add as two."""
-        return self.operations
+        return sum(self.operations)
+
+    def stem_flops(self) -> int:
+        """Count the first convolution."""
+        return self.operations[0]

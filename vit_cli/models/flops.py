@@ -10,15 +10,19 @@ from vit_cli.section import Grid
 
 
 def count_flops(network: nn.Module, res: Grid) -> int:
-    """Count the operations of one image of `res` pixels in convolutions and dense layers, a multiply-add as two.
+    """Count the operations of one image of `res` pixels in convolutions and dense layers, a multiply-add as two."""
+    return sum(count_each(network, res))
+
+
+def count_each(network: nn.Module, res: Grid) -> list[int]:
+    """Count the operations of one image in each convolution and dense layer, in the order in which they run.
 
     The pass runs on shapes alone (the meta device); `network` stays as it is, its running statistics too.
     """
-    total = 0
+    counts: list[int] = []
 
     def add(layer: nn.Module, _: tuple[Tensor, ...], outputs: Tensor) -> None:
-        nonlocal total
-        total += 2 * outputs.numel() * layer.weight[0].numel()
+        counts.append(outputs.numel() * layer.weight[0].numel())  # 2 for a multiply-add, of one of two images
 
     kernels = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     hooks = [module.register_forward_hook(add) for module in kernels]
@@ -30,4 +34,4 @@ def count_flops(network: nn.Module, res: Grid) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    return total // 2
+    return counts

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from vit_cli.models.backbone import BACKBONES, Backbone, BackboneName, Convention, StdResNet
-from vit_cli.models.flops import count_flops
+from vit_cli.models.flops import count_each
 from vit_cli.models.layers import PatchEmbedding
 from vit_cli.models.vit import ViT
 from vit_cli.models.vit_fields import VitFields
@@ -78,7 +78,7 @@ class MapEmbedding(PatchEmbedding):
     def __init__(self, backbone: StdResNet, patch: int, width: int, res: Grid) -> None:
         super().__init__(patch, backbone.channels, width)
         self.backbone = backbone
-        self.operations = count_flops(backbone, res)
+        self.operations = count_each(backbone, res)
 
     def forward(self, images: Tensor) -> Tensor:
         """(b, 3, rows, columns) -> (b, n, d), row by row."""
@@ -90,4 +90,8 @@ class HybridViT(ViT):
 
     def flops(self) -> int:
         """Count a forward pass of one image: convolutions and matrix products only, a multiply-add as two."""
-        return super().flops() + self.embedding.operations
+        return super().flops() + sum(self.embedding.operations)
+
+    def stem_flops(self) -> int:
+        """Count the first convolution."""
+        return self.embedding.operations[0]

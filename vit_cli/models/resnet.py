@@ -13,7 +13,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from vit_cli.errors import TrainingError
 from vit_cli.models.classifier import Classifier
-from vit_cli.models.flops import count_flops
+from vit_cli.models.flops import count_each
 from vit_cli.section import Grid, Positive, Res, Section, as_grid
 
 
@@ -114,7 +114,7 @@ class ResNet(Classifier):
         initialise(self)
         shrunk = (1 if small_stem else 4) * 2 ** (len(self.stages) - 1)
         self.tokens = prod(ceil(side / shrunk) for side in res)
-        self.operations = count_flops(self, res)
+        self.operations = count_each(self, res)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (b, 3, rows, columns), normalised -> logits (b, classes)."""
@@ -142,7 +142,11 @@ class ResNet(Classifier):
 
     def flops(self) -> int:
         """Count a forward pass of one image: convolutions and dense layers only, a multiply-add as two."""
-        return self.operations
+        return sum(self.operations)
+
+    def stem_flops(self) -> int:
+        """Count the first convolution."""
+        return self.operations[0]
 
 
 def make_stage(make: Callable[..., nn.Module], inputs: int, outputs: int, count: int, halves: bool) -> nn.Sequential:

@@ -254,8 +254,12 @@ class TNT(Classifier):
         """Count a forward pass of one image: convolution and matrix products only, a multiply-add as two."""
         n, m, depth = self.tokens - 1, self.words.rows * self.words.columns, len(self.blocks)
         c, d = self.embedding.projection.out_channels, self.norm.normalized_shape[0]
-        embedding = n * m * self.embedding.projection.weight[0].numel() * c
         inner = n * (12 * m * c * c + 2 * m * m * c)
         outer = (n + 1) * 12 * d * d + 2 * (n + 1) ** 2 * d
         head = sum(p.numel() for p in self.head.parameters() if p.ndim == 2)
-        return 2 * (embedding + (depth + 1) * n * m * c * d + depth * (inner + outer) + head)
+        return self.stem_flops() + 2 * ((depth + 1) * n * m * c * d + depth * (inner + outer) + head)
+
+    def stem_flops(self) -> int:
+        """Count the projection of pixels to words."""
+        words = (self.tokens - 1) * self.words.rows * self.words.columns
+        return 2 * words * self.embedding.projection.weight.numel()

@@ -143,6 +143,10 @@ class ViT(Classifier):
             products += sum(count_dense(part) for part in (self.pool.q, self.pool.out, self.pool.mlp))
         return 2 * products
 
+    def stem_flops(self) -> int:
+        """Count the projection of the patches."""
+        return 2 * self.grid.rows * self.grid.columns * count_dense(self.embedding)
+
 
 def count_dense(module: nn.Module) -> int:
     """Count the weights of dense layers, each of which is one multiply-add for each token."""
