@@ -130,6 +130,12 @@ def describe_device(device: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads"
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done all that it was given; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def peak_memory_gib(device: torch.device) -> float:
     """Tell the most memory that this process has held so far, in GiB: of the GPU, or of the CPU's main memory."""
     if device.type == "cuda":

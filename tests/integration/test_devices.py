@@ -83,7 +83,11 @@ def test_an_error_of_data_is_told_once(vit_process: Run, even: Path, photos: Pat
 def test_a_dry_run_prints_one_document(vit_process: Run, even: Path) -> None:
     result = vit_process("train", even, "--devices", 2, "--dry-run", "--json")
     assert result.code == 0, result
-    assert json.loads(result.out)["plan"]["processes"] == 2
+    facts = json.loads(result.out)
+    assert facts["plan"]["processes"] == 2
+    parted = vit_process("train", even, "--devices", 2, "--dry-run", "--json", "train.shard=full")
+    assert parted.code == 0, parted
+    assert json.loads(parted.out)["state_gib"] == pytest.approx(facts["state_gib"] / 2, rel=0.05)
 
 
 @pytest.mark.parametrize(

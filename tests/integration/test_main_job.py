@@ -172,6 +172,28 @@ def test_a_dry_run_makes_a_step_and_leaves_nothing(vit: Run, recipe: Path, tmp_p
     assert facts["parameters"] > 10_000
     assert facts["loss"] == pytest.approx(1.0986, abs=1e-3)
     assert not (tmp_path / "runs").exists()
+    assert facts["images_per_second"] == pytest.approx(8 / facts["step_seconds"])
+    assert facts["images_per_second_with_data"] < facts["images_per_second"]
+    assert facts["training_flops_per_image"] == 3 * facts["flops_per_image"] - 2 * 16 * 192 * 32
+    assert facts["estimated_seconds"] > 10 * 8 / facts["images_per_second_with_data"]
+    assert facts["state_gib"] == pytest.approx(5 * 4 * facts["parameters"] / 2**30, rel=1e-3), "with averages"
+    assert 0 < facts["activation_gib"] < facts["memory_gib"]
+
+
+def test_a_dry_run_foretells_evaluations_and_what_micro_batches_save(vit: Run, recipe: Path, tmp_path: Path) -> None:
+    whole, halves = (
+        json.loads(vit("train", recipe, "-n", "--json", f"train.micro_batch={size}").out) for size in (8, 4)
+    )
+    assert halves["activation_gib"] == pytest.approx(whole["activation_gib"] / 2, rel=0.02)
+    assert vit("train", recipe, "--out", tmp_path / "run", "-q").code == 0
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[1:]
+    assert whole["evaluations"] == len(rows)
+
+
+def test_a_dry_run_tells_people_in_four_lines_what_the_run_will_take(vit: Run, recipe: Path) -> None:
+    lines = vit("train", recipe, "-n", "train.steps=1", "eval.every=1 steps").err.splitlines()
+    assert [line.split()[0] for line in lines[-4:]] == ["step", "speed", "memory", "run"]
+    assert lines[-1].endswith("1 step and 1 evaluation")
 
 
 def test_the_sample_pictures_are_pictures(vit: Run, recipe: Path, tmp_path: Path) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vit_cli.cli.console import make_progress, show_error, show_json, show_note, show_result
 from vit_cli.cli.launch import end_at_once, hand_over
+from vit_cli.cli.layout import format_memory, format_rate, format_seconds
 from vit_cli.errors import VitError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vit_cli.recipe.load import Loaded
     from vit_cli.train.course import Outcome
+    from vit_cli.train.progress import Progress
 
 
 def run_and_finish(
@@ -42,14 +46,37 @@ def run_and_finish(
     options = Options(out=out, name=name, overwrite=overwrite, devices=devices, seconds=seconds, end=end_now)
     if dry_run:
         facts = try_run(loaded, options, progress)
-        if json and find_place().rank == 0:
-            show_json(facts)
+        if find_place().rank == 0:
+            show_trial(facts, progress, json=json)
         return
     outcome = start_run(loaded, options, progress)
     if outcome is not None:
         finish(outcome, json=json, quiet=quiet)
     elif not quiet and find_place().rank == 0:
         show_result("the run that this job began is finished already")
+
+
+def show_trial(facts: Mapping[str, Any], progress: Progress, *, json: bool) -> None:
+    """Show what a dry run found out: a few lines for people, and all of it for programs."""
+    for line in describe_trial(facts):
+        progress.note(line)
+    if json:
+        show_json(facts)
+
+
+def describe_trial(facts: Mapping[str, Any]) -> list[str]:
+    """Put into words what a dry run found out."""
+    rates = [format_rate(facts[key]) for key in ("images_per_second", "images_per_second_with_data")]
+    peak, state, activations = (format_memory(facts[key]) for key in ("memory_gib", "state_gib", "activation_gib"))
+    counts = {"step": facts["plan"]["total_steps"], "evaluation": facts["evaluations"]}
+    parts = " and ".join(f"{number:,} {word}" + ("s" if number > 1 else "") for word, number in counts.items())
+    return [
+        f"step    {facts['step_seconds']:.3g} s, loss {facts['loss']:.4f}, "
+        f"{facts['training_flops_per_image'] / 1e9:.3g} GFLOPs an image to train",
+        f"speed   {rates[0]} img/s, {rates[1]} with the making of images",
+        f"memory  peak {peak}; weights, gradients, moments {state}, activations {activations}",
+        f"run     about {format_seconds(facts['estimated_seconds'])}: {parts}",
+    ]
 
 
 def end_now(error: VitError) -> None:

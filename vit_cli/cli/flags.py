@@ -66,7 +66,10 @@ Time = Annotated[
 DryRun = Annotated[
     bool,
     typer.Option(
-        "--dry-run", "-n", help="Show plan, parameters, FLOPs and memory, make one step, stop.", rich_help_panel=RUNNING
+        "--dry-run",
+        "-n",
+        help="Make a few steps; show plan, FLOPs, speed, memory, time; stop.",
+        rich_help_panel=RUNNING,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=OUTPUT)]

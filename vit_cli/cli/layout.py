@@ -44,7 +44,7 @@ def format_row(row: Row, epoch_width: int) -> str:
         "val_loss": f"{row.val_loss:.4f}",
         **{name: SCORES[name].form.format(value) for name, value in row.scores.items()},
         "lr": f"{row.lr:.1e}",
-        "img/s": f"{row.images_per_second:.0f}" if row.images_per_second >= 10 else f"{row.images_per_second:.1f}",
+        "img/s": format_rate(row.images_per_second),
         "wait": f"{row.wait:.0%}",
         "mem": f"{row.memory_gib:.1f}G",
         "eta": format_seconds(row.eta_seconds),
@@ -64,6 +64,16 @@ def format_epoch(epochs: float) -> str:
     """Write how many epochs are done: 30, 2.5, 0.04. One that ends inside a step is done a little late: 1.07 is 1."""
     text = f"{math.floor(epochs * 10 + 1e-6) / 10:.1f}" if epochs >= 1 else f"{epochs:.2g}"
     return text.removesuffix(".0")
+
+
+def format_rate(images_per_second: float) -> str:
+    """Write images per second: 8123, 7.5."""
+    return f"{images_per_second:.0f}" if images_per_second >= 10 else f"{images_per_second:.1f}"
+
+
+def format_memory(gib: float) -> str:
+    """Write so many GiB: 3.10 GiB, 25 MiB."""
+    return f"{gib:.2f} GiB" if gib >= 0.1 else f"{gib * 1024:.0f} MiB"
 
 
 def format_seconds(seconds: float) -> str:

@@ -74,6 +74,12 @@ def whole(tensor: Tensor) -> Tensor:
     return full
 
 
+def own_part(tensor: Tensor) -> Tensor:
+    """Give what this process has of a tensor: all of it, if it is plain."""
+    part: Tensor = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return part
+
+
 def copy_whole(value: Any, keeps: bool) -> Any:
     """Copy dictionaries, lists and tuples with every tensor in them, put together, in host memory.
 

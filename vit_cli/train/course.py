@@ -142,6 +142,18 @@ def write_end(run: Run, state: TrainState, error: BaseException) -> None:
         run.folder.write_log(reason)
 
 
+@contextmanager
+def explaining_memory(run: Run) -> Iterator[None]:
+    """Raise a TrainingError with smaller settings where memory runs out inside the block."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        told = explain_memory(error, run)
+        if told is error:
+            raise
+        raise told from error
+
+
 def explain_memory(error: BaseException, run: Run) -> BaseException:
     """Turn torch's word that memory ran out into a TrainingError with smaller settings; give any other error back."""
     is_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

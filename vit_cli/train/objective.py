@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from vit_cli.models.classifier import Classifier
 from vit_cli.models.deit import DistilledViT
+from vit_cli.models.flops import count_flops
 from vit_cli.optim.distillation import Distillation
+from vit_cli.section import Grid
 from vit_cli.train.teacher import Teacher
 
 
@@ -25,6 +27,10 @@ class FromLabels:
     def facts(self) -> dict[str, str]:
         """Give nothing to say about a teacher."""
         return {}
+
+    def extra_flops(self, res: Grid) -> int:  # noqa: ARG002
+        """Count what an image costs beside the student: nothing."""
+        return 0
 
     def ask(self, images: Tensor) -> Tensor:
         """Images (b, 3, r, c) -> what a step learns from, in the step's precision: logits (b, K)."""
@@ -57,6 +63,11 @@ class FromTeacher:
     def facts(self) -> dict[str, str]:
         """Name the teacher, for the header."""
         return {"teacher": f"{self.teacher.title}; {self.distill}"}
+
+    def extra_flops(self, res: Grid) -> int:
+        """Count the operations of the teacher's answer to one image of `res` pixels."""
+        network = self.teacher.network
+        return network.flops() if isinstance(network, Classifier) else count_flops(network, res)
 
     def ask(self, images: Tensor) -> Tensor:
         """Images (b, 3, r, c) -> logits (b, K), or (2, b, K): of the class token and of the distillation token."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -13,7 +12,7 @@ from vit_cli import __version__
 from vit_cli.dist.place import name_job, was_restarted
 from vit_cli.dist.world import World, joined
 from vit_cli.recipe.load import Loaded, to_yaml
-from vit_cli.train.course import Options, Outcome, check_same, make_watcher, reported, train
+from vit_cli.train.course import Options, Outcome, check_same, explaining_memory, make_watcher, reported, train
 from vit_cli.train.describe import describe_reduction, describe_run
 from vit_cli.train.environment import check_versions, command_line, describe_environment
 from vit_cli.train.folder import RunFolder, find_begun, make_folder, release_folder, reserve_folder
@@ -21,8 +20,8 @@ from vit_cli.train.lock import locked
 from vit_cli.train.progress import Progress, Silence
 from vit_cli.train.resume import resume_run
 from vit_cli.train.state import TrainState
-from vit_cli.train.step import take_step
 from vit_cli.train.stop import StopFlag
+from vit_cli.train.trial import describe_cost, describe_trial, make_trial
 from vit_cli.train.wire import wire
 
 
@@ -72,20 +71,13 @@ def fill_folder(folder: RunFolder, loaded: Loaded) -> None:
 
 
 def try_run(loaded: Loaded, options: Options, progress: Progress) -> dict[str, Any]:
-    """Build a run, make one real step, and leave nothing behind; give the plan and what the step took."""
+    """Build a run, make a few real steps, and leave nothing behind; give the plan, and what the run will take."""
     with joined(options.devices) as world, TemporaryDirectory() as scratch:
         watcher = progress if world.is_first else Silence()
         run = wire(loaded.recipe, RunFolder(Path(scratch)), world, watcher)
         watcher.header(describe_run(run) | {"folder": "none: a dry run writes nothing"})
         for text in (*run.changes, *describe_reduction(run.recipe)):
             watcher.note(text)
-        batch = run.input.first_batch()
-        begin = time.monotonic()
-        loss = take_step(run, batch, 0, StopFlag()).loss.item()
-        seconds = time.monotonic() - begin
-        memory = run.memory_gib()
-        watcher.note(f"one step: {seconds:.2f} s, loss {loss:.4f}, peak memory {memory:.2f} GiB")
-        parameters = sum(parameter.numel() for parameter in run.parameters)
-        plan = run.plan.model_dump(mode="json")
-        cost = {"parameters": parameters, "tokens": run.model.tokens, "flops_per_image": run.model.flops()}
-        return {"plan": plan, **cost, "step_seconds": seconds, "loss": loss, "memory_gib": memory}
+        with explaining_memory(run):
+            trial = make_trial(run)
+        return {"plan": run.plan.model_dump(mode="json"), **describe_cost(run), **describe_trial(run, trial)}
