@@ -25,6 +25,16 @@ def losses(run: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (run / "steps.jsonl").read_text().splitlines()]
 
 
+def test_a_dry_run_and_a_measurement_hold_together(vit: Run, recipe: Path) -> None:
+    dry = json.loads(vit("train", recipe, "--dry-run", "--json").out)
+    assert 0 < dry["activation_gib"] < dry["memory_gib"]
+    assert dry["images_per_second"] >= dry["images_per_second_with_data"] > 0
+    facts = json.loads(vit("bench", recipe, "--json", "--seconds", 1).out)
+    assert 0 < facts["training"]["mfu"] < 1
+    assert 0 < facts["latency"]["p50_ms"] <= facts["latency"]["p95_ms"]
+    assert facts["augment"] == ["random_resized_crop", "flip"]
+
+
 def test_bf16_follows_fp32(vit: Run, recipe: Path, tmp_path: Path) -> None:
     for precision in ("fp32", "bf16"):
         words = [f"train.precision={precision}", "--out", tmp_path / precision, "-q"]

@@ -13,6 +13,7 @@ import typer
 
 import vit_cli
 from vit_cli.cli import (
+    bench,
     checkpoint,
     data,
     env,
@@ -70,6 +71,7 @@ app.command("import", rich_help_panel=USE, epilog="Example: vit import vit_base_
     import_weights.import_weights
 )
 app.command("export", rich_help_panel=USE, epilog="Example: vit export runs/latest --format timm")(export.export)
+app.command("bench", rich_help_panel=USE, epilog="Example: vit bench imagenet_vit_s16 train.batch_size=64")(bench.bench)
 app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=USE)
 app.add_typer(recipe.app, name="recipe", rich_help_panel=RECIPES)
 app.add_typer(data.app, name="data", rich_help_panel=RECIPES)

@@ -86,11 +86,16 @@ class Run:
 
 
 def wire(
-    recipe: Recipe, folder: RunFolder, world: World, progress: Progress, resumed: dict[str, Any] | None = None
+    recipe: Recipe,
+    folder: RunFolder,
+    world: World,
+    progress: Progress,
+    resumed: dict[str, Any] | None = None,
+    opened: Splits | None = None,
 ) -> Run:
-    """Build everything that `recipe` asks for. `resumed` is what the checkpoint to go on from says about itself."""
+    """Build all that `recipe` asks for, on `opened` in place of its data; `resumed` is what a checkpoint to go on from says."""
     saved = open_weights(recipe.finetune.weights) if recipe.finetune and not resumed else None
-    splits, changes = open_data(recipe, resumed or (saved.about if saved else None))
+    splits, changes = (opened, []) if opened else open_data(recipe, resumed or (saved.about if saved else None))
     plan = make_plan(recipe, images=len(splits.train), processes=world.size)
     set_determinism(recipe.train.deterministic)
     preprocess = make_preprocess(recipe)
@@ -108,7 +113,6 @@ def wire(
     input = make_input(recipe, splits, plan, preprocess, world)
     mixer = recipe.mix.build(recipe.seed, len(splits.classes), plan.batch_size, plan.mix_group, plan.mix_until_step)
     prepare = partial(normalise, preprocess=preprocess)
-
     return Run(
         recipe=recipe,
         plan=plan,
