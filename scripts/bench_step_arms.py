@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from scripts.bench_arms import Figures
-from scripts.bench_loops import CPU, Stopwatch, evaluate_peer, train_ours, train_peer, wire_ours
+from scripts.bench_loops import Stopwatch, evaluate_peer, train_ours, train_peer, wire_ours
 from scripts.bench_step_works import WARM_UP, Work
+from vit_cli.train.measure import measure_peak
 
 CLASSES = 10
 RECIPE = """\
@@ -27,8 +27,7 @@ train: {train}
 eval: {{every: {steps} steps, batch_size: {batch}, crop: 0.875, interpolation: bicubic}}
 track: {{log_every: 50 steps}}
 """
-GEMM = 4096
-"""The side of the matrices whose product gives the peak."""
+PEAK_SECONDS = 5.0
 
 
 def measure_ours(work: Work, root: Path, steps: int) -> Figures:
@@ -44,7 +43,10 @@ def measure_ours(work: Work, root: Path, steps: int) -> Figures:
     rate = train_ours(run, watch, WARM_UP)
     figures = {"step": rate, "memory": peak_mib() - start}
     if work.measures == "peak":
-        figures |= {"peak": rate * training_gflops(run.model), "peer": measure_peak(run.precision)}
+        figures |= {
+            "peak": rate * run.model.training_flops() / 1e9,
+            "peer": measure_peak(run.world, run.precision, PEAK_SECONDS) / 1e9,
+        }
     return figures
 
 
@@ -107,24 +109,6 @@ def make_batches(work: Work) -> Iterator[tuple[Tensor, Tensor]]:
         rows = range(start, start + work.images)
         pixels = torch.stack([torch.from_numpy(samples.read(row)).permute(2, 0, 1) for row in rows])
         yield pixels.float().div(127.5).sub(1).contiguous(), labels[start : start + work.images]
-
-
-def training_gflops(model: Any) -> float:
-    """Count the operations of one training image: backwards twice those of forwards, but once for the embedding (SPEED 2.1)."""
-    patches = model.grid.rows * model.grid.columns
-    return float(3 * model.flops() - 2 * patches * model.embedding.projection.weight.numel()) / 1e9
-
-
-def measure_peak(precision: str) -> float:
-    """Give the GFLOP/s of a product of large matrices in a precision, the best of many."""
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    a, b = (torch.randn(GEMM, GEMM, device=CPU).to(dtype) for _ in range(2))
-    seconds = []
-    for _ in range(8):
-        begin = time.perf_counter()
-        torch.mm(a, b)
-        seconds.append(time.perf_counter() - begin)
-    return 2 * GEMM**3 / min(seconds) / 1e9
 
 
 def peak_mib() -> float:
