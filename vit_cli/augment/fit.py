@@ -26,7 +26,7 @@ GAP = 2
 
 @dataclass(frozen=True)
 class Fit:
-    """Brings an image (3, h, w) uint8 of any size to a contiguous (3, res.rows, res.columns) uint8."""
+    """Brings an image (3, h, w) uint8 of any size to (3, res.rows, res.columns) uint8."""
 
     res: Grid
     crop: float
@@ -50,6 +50,6 @@ class Fit:
 
     def __call__(self, image: Tensor) -> Tensor:
         if self.mode == "squash":
-            return resize(image, self.res, self.interpolation).contiguous()
+            return resize(image, self.res, self.interpolation)
         covering = cover(image, cover_share(self.res, self.crop), self.interpolation)
-        return crop_centre(covering, self.res).contiguous()
+        return crop_centre(covering, self.res)

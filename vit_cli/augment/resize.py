@@ -21,7 +21,16 @@ def resize(image: Tensor, size: Grid, interpolation: Interpolation) -> Tensor:
     """Stretch an image to (3, size.rows, size.columns); an image of that size is returned as it is."""
     if image.shape[-2:] == size:
         return image
-    return nnf.interpolate(image[None], tuple(size), mode=interpolation, antialias=True)[0]
+    return nnf.interpolate(as_batch(image), tuple(size), mode=interpolation, antialias=True)[0]
+
+
+def as_batch(image: Tensor) -> Tensor:
+    """Give (3, h, w) as a batch of one, (1, 3, h, w), of which torch sees that its colours lie side by side, if they do.
+
+    It looks at the stride of the first axis too, which `image[None]` sets to one column; then it would put the resized image
+    into planes, at half as much time again.
+    """
+    return image.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
 
 
 def crop_centre(image: Tensor, size: Grid) -> Tensor:

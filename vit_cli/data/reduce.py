@@ -60,7 +60,8 @@ def reduced_size(size: Grid, short_side: int) -> Grid:
 
 def reduce(pixels: Tensor, size: Grid) -> Tensor:
     """(3, h, w) uint8 -> (3, rows, columns) uint8, by bicubic filtering without aliasing."""
-    reduced: Tensor = F.interpolate(pixels[None], size=tuple(size), mode="bicubic", antialias=True)[0]
+    batch = pixels.permute(1, 2, 0)[None].permute(0, 3, 1, 2)  # of such strides, torch leaves colours side by side
+    reduced: Tensor = F.interpolate(batch, size=tuple(size), mode="bicubic", antialias=True)[0]
     return reduced
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vit_cli.data.batch import stack
 from vit_cli.data.decode import BadImage, decode
 from vit_cli.data.folder import ENDINGS
 from vit_cli.errors import DataError
@@ -54,7 +55,7 @@ def predict_images(
     task, transform = ready.task, ready.transform
     readable = read_images(paths, ready.max_pixels, unreadable)
     while batch := list(islice(readable, BATCH)):
-        images = torch.stack([transform(image) for _, image in batch]).to(next(ready.model.parameters()).device)
+        images = stack([transform(image) for _, image in batch]).to(next(ready.model.parameters()).device)
         with torch.inference_mode():
             found = task.predict(ready.model(ready.prepare(images)), top, threshold)
         for (path, _), pairs in zip(batch, found, strict=True):
