@@ -9,16 +9,20 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from vit_cli.data.batch import Batch
 from vit_cli.data.decode import one_line
+from vit_cli.data.slots import Slots
 from vit_cli.errors import DataError
 
+AHEAD = 2
+"""So many batches a worker makes before they are asked for."""
 CHECK_SECONDS = 5.0
 """How often to look whether a worker that is waited for still lives."""
 TRIM_THRESHOLD, MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 2**30
@@ -40,13 +44,20 @@ class Patience:
 
 
 class Made(Dataset[Any]):
-    """What a worker runs: gives batch `number`, or the error of data that stopped it, which then travels whole."""
+    """What a worker runs: gives batch `number`, or the error of data that stopped it, which then travels whole.
 
-    def __init__(self, make: Callable[[Any], Any]) -> None:
+    With `slots` it is told which of them the batch goes to.
+    """
+
+    def __init__(self, make: Callable[[Any], Any], slots: Slots | None) -> None:
         self.make = make
+        self.slots = slots
 
     def __getitem__(self, number: Any) -> Any:
         try:
+            if self.slots:
+                number, slot = number
+                return self.slots.fill(slot, self.make(number))
             batch = self.make(number)
             share(batch)
         except DataError as error:
@@ -55,17 +66,23 @@ class Made(Dataset[Any]):
 
 
 def share(batch: Any) -> None:
-    """Bring a worker's tensors into the memory that it shares with the main process; DataError if there is too little.
+    """Bring a worker's images into the memory that it shares with the main process; DataError if there is too little.
 
     The queue would do it too, but in a thread whose errors lose the batch and leave the main process waiting for it.
     """
     if get_worker_info() is None:
         return
-    parts = batch if isinstance(batch, list) else [batch]
+    with enough_shared_memory():
+        for part in batch if isinstance(batch, list) else [batch]:
+            if isinstance(part, Batch):
+                part.images.share_memory_()
+
+
+@contextmanager
+def enough_shared_memory() -> Iterator[None]:
+    """Raise DataError where torch finds too little of it."""
     try:
-        for value in (value for part in parts for value in getattr(part, "__dict__", {}).values()):
-            if isinstance(value, Tensor):
-                value.share_memory_()
+        yield
     except RuntimeError as error:
         raise DataError(
             f"there is too little shared memory for the batches that are made ahead: {one_line(error)}",
@@ -74,18 +91,27 @@ def share(batch: Any) -> None:
 
 
 def make_batches(
-    make: Callable[[Any], Any], numbers: Sequence[Any], workers: int, patience: Patience = Patience()
+    make: Callable[[Any], Any],
+    numbers: Sequence[Any],
+    workers: int,
+    patience: Patience = Patience(),
+    most_bytes: int = 0,
 ) -> Generator[Any, None, None]:
     """Give `make(number)` for all numbers, in order, made ahead by so many processes (0: by this one, when asked).
 
-    Each batch is made by one worker as a whole; DataLoader keeps the order and has torch use one thread in a worker.
+    Each batch is made by one worker as a whole; DataLoader keeps the order and has torch use one thread in a worker. Where
+    the bytes of a Batch's images are told, at most, they all come in one piece of memory.
     """
-    batches = start(Made(make), numbers, workers, patience)
+    slots = None
+    if workers and most_bytes:
+        with enough_shared_memory():
+            slots = Slots(min(AHEAD * workers + 1, len(numbers)), most_bytes)  # one more is just being copied out
+    batches = start(Made(make, slots), numbers, workers, patience)
     try:
         while (item := take(batches, workers, patience)) is not None:
             if isinstance(item, DataError):
                 raise item
-            yield item
+            yield slots.empty(item) if slots else item
     finally:
         del batches  # ends the workers now; left to the garbage collector, each takes 5 s to end
 
@@ -130,8 +156,9 @@ def start(made: Made, numbers: Sequence[Any], workers: int, patience: Patience) 
         loader: DataLoader[Any] = DataLoader(
             made,
             batch_size=None,
-            sampler=numbers,
+            sampler=made.slots.assign(numbers) if made.slots else numbers,
             num_workers=workers,
+            prefetch_factor=AHEAD if workers else None,
             timeout=min(CHECK_SECONDS, patience.seconds / 30) if workers else 0,
             collate_fn=as_it_is,
             pin_memory=torch.cuda.is_available(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -62,6 +62,13 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Let all but the images travel by value: for a tensor in shared memory, processes shake hands."""
+        return {key: v.numpy() if isinstance(v, Tensor) and key != "images" else v for key, v in vars(self).items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({key: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for key, v in state.items()})
 
     def to(self, device: torch.device) -> Batch:
         """Move images and labels, without waiting for it if they are pinned."""

@@ -18,7 +18,7 @@ from vit_cli.data.remote import GaveUp
 from vit_cli.data.samples import Samples
 from vit_cli.errors import DataError
 from vit_cli.keys import Keys, derive, image_keys
-from vit_cli.section import Look
+from vit_cli.section import Grid, Look
 
 WAITS = (0.1, 0.5)
 """Seconds to wait before a file that could not be read is tried again."""
@@ -66,6 +66,7 @@ class TrainBatches:
         max_pixels: int = MAX_PIXELS,
         patience: Patience = Patience(),
         changes: bool = True,
+        res: Grid | None = None,
     ) -> None:
         self.samples = samples
         self.order = order
@@ -77,12 +78,13 @@ class TrainBatches:
         self.patience = patience
         self.max_pixels = max_pixels
         self.changes = changes
+        self.most_bytes = count_bytes(self.stop - self.start, res)
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def __iter__(self) -> Iterator[Batch]:
-        return make_batches(self.make, self.steps, self.workers, self.patience)
+        return make_batches(self.make, self.steps, self.workers, self.patience, self.most_bytes)
 
     def make(self, step: int) -> Batch:
         """Make this process's part of the batch of a step."""
@@ -139,6 +141,7 @@ class EvalBatches:
         workers: int = 0,
         max_pixels: int = MAX_PIXELS,
         patience: Patience = Patience(),
+        res: Grid | None = None,
     ) -> None:
         self.samples = samples
         self.look = look
@@ -148,12 +151,13 @@ class EvalBatches:
         self.numbers = range(rank, -(-batches // size) * size, size)
         self.workers = workers
         self.max_pixels = max_pixels
+        self.most_bytes = count_bytes(batch_size, res)
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def __iter__(self) -> Iterator[Batch]:
-        return make_batches(self.make, self.numbers, self.workers, self.patience)
+        return make_batches(self.make, self.numbers, self.workers, self.patience, self.most_bytes)
 
     def make(self, number: int) -> Batch:
         """Make one batch."""
@@ -174,6 +178,11 @@ class EvalBatches:
                 f"{self.samples.name(row)} can't be evaluated: {error.reason}",
                 "mend or remove it; evaluation leaves no image out by itself",
             ) from error
+
+
+def count_bytes(images: int, res: Grid | None) -> int:
+    """Count the bytes of so many images; 0 where nobody said which size they get."""
+    return 3 * images * res.rows * res.columns if res else 0
 
 
 def show(samples: Samples, row: int, look_at: Callable[[int, int], Look], max_pixels: int, watch: Stopwatch) -> Tensor:

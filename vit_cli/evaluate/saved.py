@@ -227,6 +227,7 @@ def evaluate_saved(ready: Ready, samples: Samples, world: World, batch_size: int
         size=world.size,
         workers=count_workers(ready, samples, world),
         max_pixels=ready.max_pixels,
+        res=ready.res,
     )
     return evaluate(ready.model, batches, ready.prepare, ready.task, world, ready.precision, keep_answers=True)
 

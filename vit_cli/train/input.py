@@ -69,7 +69,7 @@ def make_input(recipe: Recipe, splits: Splits, plan: Plan, preprocess: Preproces
 
     def read(steps: range, workers: int) -> TrainBatches:
         made = here | {"workers": workers, "max_pixels": data.max_pixels, "changes": not on_device}
-        return TrainBatches(samples, order, augmentation, steps=steps, **made)
+        return TrainBatches(samples, order, augmentation, steps=steps, res=res, **made)
 
     def train(steps: range) -> Iterable[Batch]:
         if resident is None:
@@ -83,6 +83,7 @@ def make_input(recipe: Recipe, splits: Splits, plan: Plan, preprocess: Preproces
         batch_size=recipe.eval.batch_size or plan.micro_batch,
         workers=workers,
         max_pixels=data.max_pixels,
+        res=res,
         **here,
     )
     return Input(

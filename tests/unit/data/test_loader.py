@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import signal
 from collections.abc import Callable, Iterable
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from vit_cli.data.order import Order
 from vit_cli.data.samples import Samples
 from vit_cli.data.synthetic import Synthetic
 from vit_cli.errors import DataError
+from vit_cli.section import Grid
 
 
 def digest(batches: Iterable[Batch]) -> list[str]:
@@ -31,7 +34,7 @@ def digest(batches: Iterable[Batch]) -> list[str]:
 
 
 def train(
-    samples: Samples, steps: range = range(8), batch_size: int = 9, repeats: int = 1, **options: int
+    samples: Samples, steps: range = range(8), batch_size: int = 9, repeats: int = 1, **options: Any
 ) -> TrainBatches:
     return TrainBatches(samples, Order(len(samples), 3, batch_size, repeats), Jitter(), steps=steps, **options)
 
@@ -60,9 +63,11 @@ def test_a_start_at_a_later_step_makes_the_same_batches(kind: str, open_kind: Ca
 def check_workers(samples: Samples, workers: tuple[int, ...]) -> None:
     alone = digest(train(samples))
     evaluated = digest(EvalBatches(samples, look_with(crop), batch_size=10))
-    for count in workers:
-        assert digest(train(samples, workers=count)) == alone
-        assert digest(EvalBatches(samples, look_with(crop), batch_size=10, workers=count)) == evaluated
+    for count, res in product(workers, (None, Grid(6, 6))):
+        kept = list(train(samples, workers=count, res=res))
+        assert digest(kept) == alone
+        kept = list(EvalBatches(samples, look_with(crop), batch_size=10, workers=count, res=res))
+        assert digest(kept) == evaluated
 
 
 def crop(pixels: torch.Tensor) -> torch.Tensor:
