@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -110,6 +112,21 @@ def test_a_preview_is_a_picture_of_the_first_images(vit: Run, recipe: Path, tmp_
 @pytest.mark.parametrize(("out", "told"), [("grid.jpg", "is no PNG"), ("gone/grid.png", "there is no folder gone")])
 def test_a_preview_that_can_not_be_written_is_refused_at_once(vit: Run, recipe: Path, out: str, told: str) -> None:
     assert is_refused(vit("data", "preview", recipe, "-o", out), 2, told)
+
+
+def test_what_is_not_there_is_told_before_torch_is_imported(photos: Path) -> None:
+    program = (
+        "import sys; from vit_cli.cli.data_check import check; from vit_cli.errors import VitError\n"
+        "for where in ('phtos', 'phtos.yaml'):\n"
+        "  try: check(where)\n"
+        "  except VitError as error: print(type(error).__name__, error)\n"
+        "print('torch' in sys.modules)"
+    )
+    words = [sys.executable, "-c", program]
+    shown = subprocess.run(words, cwd=photos.parent, capture_output=True, text=True, timeout=60)
+    first, hint, second, _, torch = shown.stdout.splitlines()
+    assert (first, hint) == (f"DataError {photos.parent / 'phtos'} is not there", "  did you mean photos?")
+    assert (second, torch) == ("RecipeError there is no file phtos.yaml", "False")
 
 
 def test_a_preview_of_a_folder_says_how_to_draw_one(vit: Run, photos: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from vit_cli.cli import flags
 from vit_cli.cli.console import show_json, show_result
-from vit_cli.errors import GateError, UsageError
+from vit_cli.errors import DataError, GateError, UsageError
 
 if TYPE_CHECKING:
     from vit_cli.data.check import Report
@@ -68,6 +68,7 @@ def check(
     Finds images that can't be read, classes that differ between the splits, and pictures with the same pixels in both of
     them or under several labels. One that was resized or encoded anew counts as another.
     """
+    check_there(where)
     from vit_cli.cli.data_report import Counting, show_report
     from vit_cli.data.check import Looking, check_data, open_parts
     from vit_cli.data.findings import judge
@@ -84,6 +85,18 @@ def check(
         show_report(report)
     if strict and report.problems:
         raise GateError(name_problems(report, where))
+
+
+def check_there(where: str) -> None:
+    """Raise DataError, or RecipeError for a recipe, before anything slow is imported, if nothing is there."""
+    from vit_cli.data.sheet import did_you_mean
+    from vit_cli.recipe.find import find_recipe, shipped_recipes
+
+    path = Path(where).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        find_recipe(where)
+    elif not path.exists() and where not in shipped_recipes():
+        raise DataError(f"{path.absolute()} is not there", did_you_mean(path.absolute()).strip())
 
 
 def name_problems(report: Report, where: str) -> str:

@@ -128,7 +128,10 @@ def show_evaluation(evaluation: Evaluation, ready: Ready, *, per_class: bool, js
         return
     word = WORDS[ready.task.name]
     outputs = f"{facts[word]} {word if facts[word] != 1 else word[:-1]}"
-    shown = "   ".join(SCORES[name].say(evaluation.scores[name]) for name in (*ready.task.reported, "loss"))
+    told = [
+        name for name in ready.task.reported if name != "top5" or len(ready.task.names) > 5
+    ]  # else it is always 100
+    shown = "   ".join(SCORES[name].say(evaluation.scores[name]) for name in (*told, "loss"))
     if ready.task.name == "regression" and len(ready.task.names) > 1:
         shown += " (means of the targets; --per-class has each)"
     show_result(
