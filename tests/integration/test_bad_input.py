@@ -192,6 +192,12 @@ def test_a_broken_validation_image_is_an_error(vit: Run, recipe: Path, photos: P
     fails_with(vit("train", recipe, f"data.val={{name: folder, root: {val}}}"), 3, "001.jpg")
 
 
+def test_decoding_on_a_gpu_needs_one_that_also_changes_the_images(vit: Run, recipe: Path) -> None:
+    decode = ("data.decode=gpu", "--devices", "cpu")
+    fails_with(vit("train", recipe, *decode), 2, "needs a CUDA device", "data.decode=cpu")
+    fails_with(vit("train", recipe, "data.augment_on=workers", *decode), 2, "data", "augment_on must be auto or device")
+
+
 # Checkpoints
 
 

@@ -128,7 +128,12 @@ def preview(
             f"{recipe} is a folder, not a recipe",
             f"Draw it by a recipe: vit data preview photos data.train.root={recipe}",
         )
-    reading = ("data.cache=none", "data.workers=0", "data.augment_on=workers")  # the same to the bit, and at once
+    reading = (
+        "data.cache=none",
+        "data.workers=0",
+        "data.augment_on=workers",
+        "data.decode=cpu",
+    )  # the same to the bit, and at once
     draw_preview(make_preview(load_recipe(recipe, [*(changes or ()), *reading]).recipe, rows, EPOCHS), out)
     show_result(str(out))
 

@@ -75,7 +75,7 @@ def share(batch: Any) -> None:
     with enough_shared_memory():
         for part in batch if isinstance(batch, list) else [batch]:
             if isinstance(part, Batch):
-                part.images.share_memory_()
+                part.share()
 
 
 @contextmanager

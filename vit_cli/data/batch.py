@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vit_cli.data.bad import Bad
+from vit_cli.data.encoded import Encoded
 from vit_cli.data.order import Draws
 from vit_cli.data.samples import Samples
 
@@ -50,7 +51,8 @@ class Stopwatch:
 class Batch:
     """Images (b, 3, H, W) uint8 and labels (b,) int64; for training also what was drawn, and which images were broken.
 
-    `indices` and `epochs` are (b,) int64 on the CPU: the draw of each position, also where its image was replaced.
+    `indices` and `epochs` are (b,) int64 on the CPU: the draw of each position, also where its image was replaced. Some
+    images may still be `encoded`, and lack in `images`.
     """
 
     images: Tensor
@@ -59,6 +61,7 @@ class Batch:
     epochs: Tensor
     bad: tuple[Bad, ...] = ()
     seconds: Stages = NOTHING_TOOK_TIME
+    encoded: Encoded | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,6 +72,12 @@ class Batch:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update({key: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for key, v in state.items()})
+
+    def share(self) -> None:
+        """Bring images, encoded or not, into memory that processes share. Raises RuntimeError if there is too little."""
+        self.images.share_memory_()
+        if self.encoded:
+            self.encoded.content.share_memory_()
 
     def to(self, device: torch.device) -> Batch:
         """Move images and labels, without waiting for it if they are pinned."""
@@ -120,7 +129,7 @@ def assemble(
 
 def stack(images: Sequence[Tensor]) -> Tensor:
     """Copy images (3, h, w) uint8 of any memory layout into one (b, 3, h, w), on a CPU, with the colours in planes."""
-    planes = torch.empty(len(images), *images[0].shape, dtype=torch.uint8)
+    planes = torch.empty(len(images), *(images[0].shape if images else (3, 0, 0)), dtype=torch.uint8)
     for into, image in zip(planes.numpy(), images, strict=True):
         into[...] = image.numpy()  # takes colours apart in half of torch's time
     return planes

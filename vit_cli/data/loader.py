@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from vit_cli.data.ahead import Patience, make_batches
 from vit_cli.data.bad import Bad
 from vit_cli.data.batch import Batch, Stopwatch, assemble
 from vit_cli.data.decode import MAX_PIXELS, BadImage, Picture, one_line, open_picture
+from vit_cli.data.encoded import Jpeg, is_plain, join
 from vit_cli.data.order import Draws, Order
 from vit_cli.data.remote import GaveUp
 from vit_cli.data.samples import Samples
@@ -50,7 +52,9 @@ class TrainBatches:
     """The batches of `steps`, as seen by process `rank` of `size`; iterate once for the whole run.
 
     A broken image is replaced by another, drawn by the key of the first and the number of the attempt, and reported in
-    `bad`. Unless it `changes` images, they are left as they have been brought to size. Raises DataError.
+    `bad`. Unless it `changes` images, they are left as they have been brought to size; unless it `decodes` them, plain JPEGs
+    that need all of their pixels are left encoded. With `res`, the size of all images, batches come from workers faster.
+    Raises DataError.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class TrainBatches:
         max_pixels: int = MAX_PIXELS,
         patience: Patience = Patience(),
         changes: bool = True,
+        decodes: bool = True,
         res: Grid | None = None,
     ) -> None:
         self.samples = samples
@@ -78,7 +83,8 @@ class TrainBatches:
         self.patience = patience
         self.max_pixels = max_pixels
         self.changes = changes
-        self.most_bytes = count_bytes(self.stop - self.start, res)
+        self.decodes = decodes
+        self.most_bytes = count_bytes(self.stop - self.start, res) if decodes else 0
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -88,32 +94,44 @@ class TrainBatches:
 
     def make(self, step: int) -> Batch:
         """Make this process's part of the batch of a step."""
+        return self.make_of(self.order.draws(step, self.start, self.stop))
+
+    def make_of(self, draws: Draws) -> Batch:
+        """Make the images of some draws."""
         watch = Stopwatch()
-        draws = self.order.draws(step, self.start, self.stop)
         keys = image_keys(self.order.seed, draws.epochs, draws.indices)
         images: list[Tensor] = []
+        jpegs: dict[int, Jpeg] = {}
         rows: list[int] = []
         bad: list[Bad] = []
         for place, drawn in enumerate(self.augmentation.draw(keys)):
             image, row = self.find(draws, place, drawn, bad, watch)
-            images.append(image)
+            if isinstance(image, Jpeg):
+                jpegs[place] = image
+            else:
+                images.append(image)
             rows.append(row)
         batch = assemble(self.samples, images, rows, draws, bad)
+        if jpegs:
+            batch = replace(batch, encoded=join(jpegs))
         watch.lap("cut")
         if self.changes:
             batch = change(batch, self.augmentation, self.order.seed)
         watch.lap("change")
         return batch.timed(watch.stages())
 
-    def find(self, draws: Draws, place: int, drawn: Any, bad: list[Bad], watch: Stopwatch) -> tuple[Tensor, int]:
+    def find(self, draws: Draws, place: int, drawn: Any, bad: list[Bad], watch: Stopwatch) -> tuple[Tensor | Jpeg, int]:
         """Give the image of a place in the batch, or another for it, and its row; add broken ones to `bad`."""
         epoch, index = int(draws.epochs[place]), int(draws.indices[place])
         row = index
         for attempt in range(ATTEMPTS):
             try:
-                return show(
-                    self.samples, row, lambda h, w: self.augmentation.look(h, w, drawn), self.max_pixels, watch
-                ), row
+                picture = read_picture(self.samples, row, self.max_pixels)
+                watch.lap("read")
+                look = self.augmentation.look(picture.rows, picture.columns, drawn)
+                if not self.decodes and not is_large(picture) and is_plain(picture):
+                    return Jpeg(picture.data, look.take), row
+                return show(picture, look, watch), row
             except BadImage as error:
                 bad.append(Bad(row, self.samples.name(row), error.reason))
             row = derive("replace", self.order.seed, epoch, index, attempt) % len(self.samples)
@@ -172,7 +190,9 @@ class EvalBatches:
     def image(self, row: int, watch: Stopwatch) -> Tensor:
         """Read one image and bring it to the model's resolution: (3, rows, columns)."""
         try:
-            return show(self.samples, row, self.look, self.max_pixels, watch)
+            picture = read_picture(self.samples, row, self.max_pixels)
+            watch.lap("read")
+            return show(picture, self.look(picture.rows, picture.columns), watch)
         except BadImage as error:
             raise DataError(
                 f"{self.samples.name(row)} can't be evaluated: {error.reason}",
@@ -185,17 +205,18 @@ def count_bytes(images: int, res: Grid | None) -> int:
     return 3 * images * res.rows * res.columns if res else 0
 
 
-def show(samples: Samples, row: int, look_at: Callable[[int, int], Look], max_pixels: int, watch: Stopwatch) -> Tensor:
-    """Read an image, decode what is needed of it and bring it to size: (3, rows, columns) uint8. Raises BadImage."""
-    picture = read_picture(samples, row, max_pixels)
-    watch.lap("read")
-    look = look_at(picture.rows, picture.columns)
-    least = look.least if picture.rows * picture.columns >= LARGE else None
-    pixels = picture.pixels(least, look.bottom)
+def show(picture: Picture, look: Look, watch: Stopwatch) -> Tensor:
+    """Decode what is needed of a picture and bring it to size: (3, rows, columns) uint8. Raises BadImage."""
+    pixels = picture.pixels(look.least if is_large(picture) else None, look.bottom)
     watch.lap("decode")
     image = look.take(pixels)
     watch.lap("cut")
     return image
+
+
+def is_large(picture: Picture) -> bool:
+    """Tell whether a picture may be decoded smaller than it is."""
+    return picture.rows * picture.columns >= LARGE
 
 
 def read_picture(samples: Samples, index: int, max_pixels: int) -> Picture:

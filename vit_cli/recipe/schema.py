@@ -40,12 +40,23 @@ class Data(Section):
     augment_on: Literal["auto", "workers", "device"] = Field(
         "auto", description="where images are changed once they have the model's size; auto: on a GPU if there is one"
     )
+    decode: Literal["cpu", "gpu"] = Field(
+        "cpu", description="where JPEGs to learn from are decoded; gpu: by nvJPEG, whose pixels differ a little"
+    )
     max_bad: Share = Field(0.001, description="share of broken training images at which the run stops")
     timeout: Positive = Field(1800, description="seconds without an image after which the run ends")
     max_pixels: Positive = Field(64_000_000, description="the largest image that is decoded")
     repeats: Positive = Field(1, description="views of an image in a batch (repeated augmentation)")
     mean: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="taken off red, green and blue in [0, 1]")
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field((0.5, 0.5, 0.5), description="divides them then")
+
+    @model_validator(mode="after")
+    def changes_what_is_decoded(self) -> Data:
+        if self.decode == "gpu" and self.augment_on == "workers":
+            raise ValueError(
+                "workers can't change images that decode: gpu leaves encoded; augment_on must be auto or device"
+            )
+        return self
 
 
 class Ema(Section):

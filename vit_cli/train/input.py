@@ -15,6 +15,7 @@ from vit_cli.augment.transforms import build_augmentation
 from vit_cli.data.ahead import Patience
 from vit_cli.data.batch import Batch
 from vit_cli.data.cache import cached
+from vit_cli.data.encoded import decode_ahead, decode_batch
 from vit_cli.data.loader import EvalBatches, TrainBatches, change
 from vit_cli.data.open import Splits
 from vit_cli.data.order import Order
@@ -23,7 +24,7 @@ from vit_cli.data.resident import Resident, ResidentBatches, find_resident
 from vit_cli.data.samples import Samples
 from vit_cli.data.workers import choose_workers
 from vit_cli.dist.world import World
-from vit_cli.errors import DataError
+from vit_cli.errors import DataError, UsageError
 from vit_cli.recipe.plan import Plan
 from vit_cli.recipe.schema import Data, Recipe
 from vit_cli.section import as_grid
@@ -57,6 +58,8 @@ class Input:
 def make_input(recipe: Recipe, splits: Splits, plan: Plan, preprocess: Preprocess, world: World) -> Input:
     """Prepare to read what `splits` hold, as `recipe` and `plan` ask; nothing is read yet but what is cached."""
     data, res = recipe.data, as_grid(recipe.model.res)
+    if data.decode == "gpu" and world.device.type != "cuda":
+        raise UsageError("data.decode: gpu needs a CUDA device, and this run is on the CPU", "set data.decode=cpu")
     samples = cached(splits.train, data.cache, data.max_pixels, world.size, data.cache_size)
     resident = choose_resident(samples, data, world.device)
     workers = choose_workers(os.cpu_count() or 1, world.size) if data.workers == "auto" else data.workers
@@ -67,11 +70,16 @@ def make_input(recipe: Recipe, splits: Splits, plan: Plan, preprocess: Preproces
     augmentation = build_augmentation(recipe.augment, res, preprocess)
     here: dict[str, Any] = {"rank": world.rank, "size": world.size, "patience": Patience(data.timeout, world.watch.say)}
 
-    def read(steps: range, workers: int) -> TrainBatches:
+    def read(steps: range, workers: int, *, decodes: bool = True) -> TrainBatches:
         made = here | {"workers": workers, "max_pixels": data.max_pixels, "changes": not on_device}
-        return TrainBatches(samples, order, augmentation, steps=steps, res=res, **made)
+        return TrainBatches(samples, order, augmentation, steps=steps, decodes=decodes, res=res, **made)
+
+    by_hand = read(range(1), 0)
 
     def train(steps: range) -> Iterable[Batch]:
+        if resident is None and data.decode == "gpu":
+            encoded = read(steps, workers, decodes=False)
+            return decode_ahead(encoded, partial(decode_batch, device=world.device, res=res, make=by_hand.make_of))
         if resident is None:
             return read(steps, workers)
         made = here | {"workers": workers, "changes": not on_device}
@@ -91,7 +99,7 @@ def make_input(recipe: Recipe, splits: Splits, plan: Plan, preprocess: Preproces
         RememberedBatches(judged),
         train,
         partial(change, augmentation=augmentation, seed=recipe.seed) if on_device else as_it_is,
-        read(range(1), 0),
+        by_hand,
         plan.total_steps,
         workers,
         is_resident=resident is not None,

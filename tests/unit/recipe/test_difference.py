@@ -149,6 +149,7 @@ def test_only_what_changes_no_number_may_change() -> None:
         "data.hold_out=0.5",
         "data.cache_size=64",
         "data.augment_on=device",
+        "data.decode=gpu",
     ]
     found = compare_recipes(plain(smoke()), smoke(*bound))
     assert len(found) == len(bound)
