@@ -14,7 +14,7 @@ import torch
 from vit_cli.device import describe_device
 from vit_cli.dist.world import World
 from vit_cli.errors import Stopped, TrainingError, UsageError, VitError
-from vit_cli.train.describe import describe_bad, describe_reduction, describe_run, describe_space, summarise
+from vit_cli.train.describe import describe_bad, describe_doubts, describe_run, describe_space, summarise
 from vit_cli.train.folder import RunFolder
 from vit_cli.train.keep import sweep
 from vit_cli.train.loop import run_loop
@@ -60,7 +60,7 @@ def train(run: Run, state: TrainState, stop: StopFlag) -> Outcome:
         run.folder.write_json("plan.json", run.plan.model_dump(mode="json"))
         run.folder.write_status("running", step=state.step, total_steps=run.plan.total_steps)
         sweep(run.folder)
-        for text in (*describe_reduction(run.recipe), *describe_space(run)):
+        for text in (*describe_doubts(run), *describe_space(run)):
             run.progress.note(text)
     with stop.saving():
         try:

@@ -6,7 +6,7 @@ import shutil
 from typing import Any
 
 from vit_cli.data.summary import describe
-from vit_cli.device import describe_device
+from vit_cli.device import computes_in_bf16, describe_device
 from vit_cli.recipe.schema import Recipe
 from vit_cli.section import as_grid
 from vit_cli.train.state import TrainState
@@ -53,6 +53,20 @@ def describe_bad(run: Run) -> list[str]:
     count, images = run.bad_images.count, run.bad_images.images
     verbs = "is broken and was" if count == 1 else "are broken and were"
     return [f"{count:,} of {images:,} training images {verbs} replaced: {run.bad_images.path}"] if count else []
+
+
+def describe_doubts(run: Run) -> list[str]:
+    """Say what a recipe asks for that nobody would want."""
+    return [*describe_reduction(run.recipe), *describe_imitation(run)]
+
+
+def describe_imitation(run: Run) -> list[str]:
+    """Say that a device has no instructions for the precision that it is asked for."""
+    if run.precision == "fp32" or computes_in_bf16(run.world.device):
+        return []
+    return [
+        "this device only imitates bf16, which takes up to a hundred times as long: train.precision=fp32 is fast here"
+    ]
 
 
 def describe_reduction(recipe: Recipe) -> list[str]:

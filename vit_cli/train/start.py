@@ -13,7 +13,7 @@ from vit_cli.dist.place import name_job, was_restarted
 from vit_cli.dist.world import World, joined
 from vit_cli.recipe.load import Loaded, to_yaml
 from vit_cli.train.course import Options, Outcome, check_same, explaining_memory, make_watcher, reported, train
-from vit_cli.train.describe import describe_reduction, describe_run
+from vit_cli.train.describe import describe_doubts, describe_run
 from vit_cli.train.environment import check_versions, command_line, describe_environment
 from vit_cli.train.folder import RunFolder, find_begun, make_folder, release_folder, reserve_folder
 from vit_cli.train.lock import locked
@@ -76,7 +76,7 @@ def try_run(loaded: Loaded, options: Options, progress: Progress) -> dict[str, A
         watcher = progress if world.is_first else Silence()
         run = wire(loaded.recipe, RunFolder(Path(scratch)), world, watcher)
         watcher.header(describe_run(run) | {"folder": "none: a dry run writes nothing"})
-        for text in (*run.changes, *describe_reduction(run.recipe)):
+        for text in (*run.changes, *describe_doubts(run)):
             watcher.note(text)
         with explaining_memory(run):
             trial = make_trial(run)
