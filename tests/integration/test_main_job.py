@@ -193,6 +193,12 @@ def test_a_dry_run_foretells_evaluations_and_what_micro_batches_save(vit: Run, r
     assert whole["evaluations"] == len(rows)
 
 
+def test_a_dry_run_has_workers_make_images_during_its_steps(vit: Run, recipe: Path) -> None:
+    facts = json.loads(vit("train", recipe, "-n", "--json", "data.workers=2", "model.width=128").out)
+    assert facts["images_per_second_with_data"] <= facts["images_per_second"]
+    assert facts["loss"] == pytest.approx(1.0986, abs=1e-3)
+
+
 def test_a_dry_run_tells_people_in_four_lines_what_the_run_will_take(vit: Run, recipe: Path) -> None:
     lines = vit("train", recipe, "-n", "train.steps=1", "eval.every=1 steps").err.splitlines()
     assert [line.split()[0] for line in lines[-4:]] == ["step", "speed", "memory", "run"]

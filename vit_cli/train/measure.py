@@ -97,7 +97,7 @@ def time_calls(
 
     What takes its time to give the inputs is not counted. Calls follow each other as in training, where a GPU is behind
     the host; with `waits` each is over before the next. All processes make as many calls. A call longer than `seconds`
-    is made but once, unless `least` asks for more; inputs that come to an end end it sooner, perhaps without a call.
+    is made but once, unless `least` asks for more; inputs that come to an end stop it sooner, perhaps before any call.
     """
     source = iter(inputs)
     trials = tuple(time_once(call, given, world.device) for given in islice(source, 1))

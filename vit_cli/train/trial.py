@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from fractions import Fraction
 from itertools import count, islice
@@ -47,12 +47,12 @@ def make_trial(run: Run, seconds: float = TRIAL_SECONDS) -> Trial:
     def step(batch: Batch) -> Tensor:
         return take_step(run, batch, next(numbers), stop).loss
 
-    def noted(batches: Iterable[Batch]) -> Iterator[Batch]:
+    def noted(batches: Iterable[Batch]) -> Generator[Batch, None, None]:
         for batch in batches:
             making.append(sum(batch.seconds))
             yield batch
 
-    with closing(noted(run.input.batches(0))) as source:  # type: ignore[type-var]
+    with closing(noted(run.input.batches(0))) as source:
         begin = time.monotonic()
         measure = measure_allocated if run.world.device.type == "cuda" else measure_kept
         loss, activation_bytes = measure(run, step, source)
@@ -75,14 +75,13 @@ def measure_allocated(run: Run, step: Callable[[Batch], Tensor], source: Iterato
     That is the allocator's peak less what lay there before it: weights, moments and averages, which the first step made.
     The gradients of the micro batches before are no activations either; with one micro batch there are none at the peak.
     """
-    device, before = run.world.device, 0
-    loss = step(next(source)).item()
-    for batch in islice(source, 1):
+    device, losses, before = run.world.device, list[float](), 0
+    for batch in islice(source, 2):
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        step(batch)
+        losses.append(step(batch).item())
     gradients = count_bytes(run.parameters) if run.plan.micro_batches > 1 else 0
-    return loss, max(torch.cuda.max_memory_allocated(device) - before - gradients, 0)
+    return losses[0], max(torch.cuda.max_memory_allocated(device) - before - gradients, 0)
 
 
 def describe_cost(run: Run) -> dict[str, int]:
