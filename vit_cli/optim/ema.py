@@ -28,10 +28,14 @@ class Ema:
         """Give the decay of update number `step`, from 0; the warm-up is TensorFlow's (1 + step) / (10 + step)."""
         return min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
 
+    def weight_at(self, step: int) -> float:
+        """Give what the weights after update number `step` count for in the average: what the decay leaves."""
+        return 1 - self.decay_at(step)
+
     @torch.no_grad()
-    def update(self, step: int, skipped: Tensor) -> None:
-        """Draw the average towards the weights after update number `step`, from 0; not at all if `skipped` () is 1."""
-        weight = (1 - self.decay_at(step)) * (1 - skipped)
+    def update(self, weight: float | Tensor, skipped: Tensor) -> None:
+        """Draw the average towards the weights by `weight`, a number or () on the device; not at all if `skipped` () is 1."""
+        weight = weight * (1 - skipped)
         torch._foreach_lerp_(self.averages, self.live, [weight] * len(self.live))
 
     def state(self) -> dict[str, Tensor]:
@@ -76,7 +80,11 @@ def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
 class NoEma:
     """No average: the weights stay as they are."""
 
-    def update(self, step: int, skipped: Tensor) -> None:
+    def weight_at(self, step: int) -> float:  # noqa: ARG002
+        """Give 0: the weights count for nothing in no average."""
+        return 0.0
+
+    def update(self, weight: float | Tensor, skipped: Tensor) -> None:
         """Do nothing."""
 
     def state(self) -> dict[str, Tensor]:

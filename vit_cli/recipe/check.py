@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vit_cli.data.table import Table
+from vit_cli.optim.adamw import AdamW
 from vit_cli.optim.losses import BinaryCrossEntropy
 from vit_cli.recipe.problems import KeyPath, Problem
 from vit_cli.recipe.schema import Choices, FinetuneRecipe, Recipe
@@ -20,13 +21,15 @@ LOSSES: dict[str, tuple[str, ...]] = {
 
 def check(recipe: Recipe | FinetuneRecipe) -> list[Problem]:
     """Find what contradicts itself in a recipe whose every section is valid."""
-    return [
-        *check_durations(recipe),
-        *check_batches(recipe),
-        *check_augment(recipe),
-        *check_task(recipe),
-        *check_blocks(recipe),
-    ]
+    found = (
+        check_durations(recipe),
+        check_batches(recipe),
+        check_graph(recipe),
+        check_augment(recipe),
+        check_task(recipe),
+        check_blocks(recipe),
+    )
+    return [problem for problems in found for problem in problems]
 
 
 def check_durations(recipe: Choices) -> Iterator[Problem]:
@@ -58,12 +61,25 @@ def check_batches(recipe: Recipe | FinetuneRecipe) -> Iterator[Problem]:
     """Micro batches are parts of a batch, and mixing needs a partner of another image."""
     size, micro = recipe.train.batch_size, recipe.train.micro_batch
     repeats = recipe.data.repeats if recipe.data is not None else 1
-    if micro is not None and micro > size:
+    if isinstance(micro, int) and micro > size:
         yield Problem(("train", "micro_batch"), f"{micro} is more than the batch_size, {size}")
     if repeats > size:
         yield Problem(("data", "repeats"), f"{repeats} views of each image do not fit into a batch of {size}")
     if mixes(recipe) and size == 1:
         yield Problem(("train", "batch_size"), "mixup and cutmix need a batch of at least 2")
+
+
+def check_graph(recipe: Choices) -> Iterator[Problem]:
+    """A graph of a whole step holds one process's kernels; train/graph.py sees what depends on the device and the plan."""
+    train = recipe.train
+    if train.graph != "on":
+        return
+    if not isinstance(recipe.optim, AdamW):
+        yield Problem(("train", "graph"), f"can be on with optim adamw only, not with {recipe.optim.name}")
+    if train.deterministic:
+        yield Problem(("train", "graph"), "can't be on with deterministic, which changes what a GPU may run")
+    if train.shard == "full":
+        yield Problem(("train", "graph"), "can't be on with shard: full, where processes wait for each other in a step")
 
 
 def check_augment(recipe: Choices) -> Iterator[Problem]:

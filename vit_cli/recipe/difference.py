@@ -21,6 +21,7 @@ MAY_CHANGE = (
     "save.*",
     "eval.batch_size",
     "train.micro_batch",
+    "train.graph",
     "train.max_nonfinite",
 )
 """Keys that change nothing of what is learned, or only when a run gives up."""
@@ -43,6 +44,7 @@ PLACES = (
 
 ROUNDED = {
     "train.micro_batch": "dropout is drawn and sums are rounded differently",
+    "train.graph": "a graph rounds the learning rate to float32",
     "eval.batch_size": "the validation loss is rounded differently",
     "data.cache": "a GPU rounds crops differently, if images are kept there",
 }

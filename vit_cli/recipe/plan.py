@@ -77,8 +77,10 @@ def exact_steps(duration: Duration, steps_per_epoch: Fraction, total_steps: int)
     return Fraction(str(duration.amount)) * scale
 
 
-def make_plan(recipe: Recipe, images: int, processes: int = 1) -> Plan:
+def make_plan(recipe: Recipe, images: int, processes: int = 1, fits: int | None = None) -> Plan:
     """Work out a recipe for `images` training images and `processes` processes.
+
+    `fits` is the micro batch that was found for `train.micro_batch: auto`; before, that is a process's whole share.
 
     Raises RecipeError, with the nearest numbers that fit, if the batch can't be divided or outnumbers the images, or if
     warm-up, cooldown or mixing last longer than the run.
@@ -90,7 +92,8 @@ def make_plan(recipe: Recipe, images: int, processes: int = 1) -> Plan:
         )
     group = mix_group(size) if mixes(recipe) else 1
     process_batch = divide_batch(size, images, processes, mixing=group > 1)
-    micro_batch = min(recipe.train.micro_batch or process_batch, process_batch)
+    asked = recipe.train.micro_batch
+    micro_batch = min((fits if asked == "auto" else asked) or process_batch, process_batch)
     if micro_batch % group:
         near = nearest(micro_batch, process_batch, lambda n: n % group == 0)
         raise RecipeError(

@@ -82,7 +82,9 @@ class Train(Section):
     epochs: Length | None = Field(None, description="either this or steps")
     steps: Length | None = Field(None, description="either this or epochs")
     batch_size: Positive = Field(description="images of a step, over all processes")
-    micro_batch: Positive | None = Field(None, description="images that go through the model at once on a process")
+    micro_batch: Literal["auto"] | Positive | None = Field(
+        None, description="images that go through the model at once on a process; auto: as many as fit, null: all"
+    )
     clip_norm: PositiveFloat | None = Field(1.0, description="largest norm of the gradient")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 where the device computes in it and the model is wide enough"
@@ -93,6 +95,10 @@ class Train(Section):
     recompute: Recompute = Field(
         "none",
         description="keep less for the backward pass and go forwards again there, in the MLPs or in whole blocks",
+    )
+    graph: Literal["auto", "off", "on"] = Field(
+        "auto",
+        description="a whole step as one CUDA graph, for small batches on one GPU; auto is off: no GPU was measured yet",
     )
     ema: Ema | None = None
     early_stop: EarlyStop | None = None

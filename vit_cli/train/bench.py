@@ -24,7 +24,6 @@ from vit_cli.train.folder import RunFolder
 from vit_cli.train.input import as_it_is
 from vit_cli.train.measure import Timing, measure_peak, time_calls, time_once
 from vit_cli.train.progress import Progress, Silence
-from vit_cli.train.step import take_step
 from vit_cli.train.stop import StopFlag
 from vit_cli.train.subject import Subject, adapt, make_splits, name_classes
 from vit_cli.train.trial import describe_cost
@@ -64,7 +63,7 @@ def measure_training(run: Run, seconds: float) -> dict[str, Any]:
     stop, numbers, losses = StopFlag(), count(), list[Tensor]()
 
     def step(batch: Batch) -> None:
-        losses[:] = [take_step(run, batch, next(numbers), stop).loss]
+        losses[:] = [run.take_step(run, batch, next(numbers), stop).loss]
 
     batches = [make_batch(run, number) for number in range(BATCHES)]
     first = time_once(step, batches[0], run.world.device)

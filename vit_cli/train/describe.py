@@ -25,11 +25,18 @@ def describe_run(run: Run) -> dict[str, str]:
         f"{run.model.flops() / 1e9:.3g} GFLOPs an image",
         **run.objective.facts(),
         "device": f"{plan.processes} x {describe_device(run.world.device)}, {run.precision}",
-        "batch": f"{plan.batch_size} = {plan.processes} x {plan.process_batch}, in {plan.micro_batches} micro batch"
-        + ("es" if plan.micro_batches > 1 else ""),
+        "batch": describe_batch(run),
         "steps": f"{plan.total_steps} ({plan.steps_per_epoch:.4g} an epoch, {plan.epoch_at(plan.total_steps):.4g} epochs)",
         "folder": str(run.folder.path),
     }
+
+
+def describe_batch(run: Run) -> str:
+    """Say how a batch is divided, and what was found where the recipe left that to the memory."""
+    plan = run.plan
+    parts = f"{plan.micro_batches} micro batch" + ("es" if plan.micro_batches > 1 else "")
+    fits = f" of {plan.micro_batch}, the most that fits" if run.recipe.train.micro_batch == "auto" else ""
+    return f"{plan.batch_size} = {plan.processes} x {plan.process_batch}, in {parts}{fits}"
 
 
 def summarise(run: Run, state: TrainState) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -55,13 +55,26 @@ class Input:
         return self.by_hand.make(0)
 
 
-def make_input(recipe: Recipe, splits: Splits, plan: Plan, preprocess: Preprocess, world: World) -> Input:
-    """Prepare to read what `splits` hold, as `recipe` and `plan` ask; nothing is read yet but what is cached."""
-    data, res = recipe.data, as_grid(recipe.model.res)
+class Stock(NamedTuple):
+    """The training images as they are kept, and those of them that need no workers, if that is all."""
+
+    samples: Samples
+    resident: Resident | None
+
+
+def lay_in(recipe: Recipe, splits: Splits, world: World) -> Stock:
+    """Keep training images in memory, here or on the GPU, as `recipe` asks; nothing else is read yet."""
+    data = recipe.data
     if data.decode == "gpu" and world.device.type != "cuda":
         raise UsageError("data.decode: gpu needs a CUDA device, and this run is on the CPU", "set data.decode=cpu")
     samples = cached(splits.train, data.cache, data.max_pixels, world.size, data.cache_size)
-    resident = choose_resident(samples, data, world.device)
+    return Stock(samples, choose_resident(samples, data, world.device))
+
+
+def make_input(recipe: Recipe, splits: Splits, stock: Stock, plan: Plan, preprocess: Preprocess, world: World) -> Input:
+    """Prepare to read what `splits` hold, as `recipe` and `plan` ask."""
+    data, res = recipe.data, as_grid(recipe.model.res)
+    samples, resident = stock
     workers = choose_workers(os.cpu_count() or 1, world.size) if data.workers == "auto" else data.workers
     if resident and (data.workers == "auto" or resident.pixels.is_cuda):
         workers = 0

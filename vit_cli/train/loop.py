@@ -10,7 +10,7 @@ from vit_cli.train.keep import save
 from vit_cli.train.listen import Ear
 from vit_cli.train.progress import Row, Tick
 from vit_cli.train.state import TrainState
-from vit_cli.train.step import rehearse, take_step
+from vit_cli.train.step import rehearse
 from vit_cli.train.stop import StopFlag
 from vit_cli.train.wire import Run
 
@@ -23,7 +23,7 @@ def run_loop(run: Run, state: TrainState, stop: StopFlag) -> None:
     rehearse(run)
     clock.restart()
     for batch in clock.waiting(run.input.batches(state.step)):
-        ear.note(batch, take_step(run, batch, state.step, stop))
+        ear.note(batch, run.take_step(run, batch, state.step, stop))
         state.step += 1
         clock.count(plan.batch_size, batch.seconds)
         steps_left = plan.total_steps - state.step

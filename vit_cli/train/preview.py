@@ -22,7 +22,7 @@ from vit_cli.metrics.tasks import make_task
 from vit_cli.recipe.plan import make_plan
 from vit_cli.recipe.schema import Recipe
 from vit_cli.section import as_grid
-from vit_cli.train.input import make_input
+from vit_cli.train.input import lay_in, make_input
 from vit_cli.train.wire import make_preprocess
 
 
@@ -64,7 +64,7 @@ def make_preview(recipe: Recipe, images: int, epochs: int) -> Preview:
     plan = make_plan(recipe, images=len(splits.train))
     world = World(0, 1, torch.device("cpu"))
     task = make_task(recipe.task, splits.classes, splits.scale)
-    batches = make_input(recipe, splits, plan, make_preprocess(recipe), world).by_hand
+    batches = make_input(recipe, splits, lay_in(recipe, splits, world), plan, make_preprocess(recipe), world).by_hand
     mixer = recipe.mix.build(recipe.seed, len(splits.classes), plan.batch_size, plan.mix_group, plan.mix_until_step)
     wanted = images if isinstance(mixer, NoMix) else max(images, 2 * (1 + epochs))
     count = min(-(-wanted // plan.mix_group) * plan.mix_group, plan.batch_size)

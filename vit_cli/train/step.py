@@ -36,28 +36,45 @@ def take_step(run: Run, batch: Batch, step: int, stop: StopFlag) -> StepResult:
     batch = run.input.finish(batch.to(world.device))
     run.statistics.keep()
     total = torch.zeros((), device=world.device)
-    starts = range(0, plan.process_batch, plan.micro_batch)
-    for number, start in enumerate(starts):
-        part = slice(start, start + plan.micro_batch)
-        seed_all(run.recipe.seed, step, world.rank, number)
-        images, targets = run.mixer(
-            run.prepare(batch.images[part]), batch.labels[part], step, world.rank * plan.process_batch + start
-        )
-        with world.hold_back(run.wrapped, held=number + 1 < len(starts)):
-            loss = run.objective(images, targets).sum() / plan.process_batch
-            loss.backward()
-        total += loss.detach()
+    for number in range(plan.micro_batches):
+        images, targets = draw(run, batch, step, number)
+        with world.hold_back(run.wrapped, held=number + 1 < plan.micro_batches):
+            total += learn(run, images, targets)
+    told = send((stop.is_set, bool(batch.bad)), world.device)  # as late as can be, for this step to be the last
+    set_lr(run.optimizer, plan.lr_at(step))
+    return conclude(run, total, told, run.ema.weight_at(step))
+
+
+def draw(run: Run, batch: Batch, step: int, number: int) -> tuple[Tensor, Tensor]:
+    """Give the images and targets of a micro batch, mixed, and seed what is drawn while the model learns from them."""
+    plan, rank = run.plan, run.world.rank
+    start = number * plan.micro_batch
+    part = slice(start, start + plan.micro_batch)
+    seed_all(run.recipe.seed, step, rank, number)
+    return run.mixer(run.prepare(batch.images[part]), batch.labels[part], step, rank * plan.process_batch + start)
+
+
+def learn(run: Run, images: Tensor, targets: Tensor) -> Tensor:
+    """Add the gradients of a micro batch; give its share of the mean loss ()."""
+    loss = run.objective(images, targets).sum() / run.plan.process_batch
+    loss.backward()
+    return loss.detach()
+
+
+def conclude(run: Run, total: Tensor, told: Tensor, ema_weight: float | Tensor) -> StepResult:
+    """Update everything from the gradients, or nothing if they or the loss `total` () are not finite; empty them.
+
+    All of it happens on the device. `told` (2,) says whether this process was asked to stop and met a broken image.
+    """
     total += whole(run.penalty())
     grad_norm = whole(run.clip(run.parameters))
-    told = send((stop.is_set, bool(batch.bad)), world.device)  # as late as can be, for this step to be the last
     is_bad = ~(total.isfinite() & grad_norm.isfinite())
-    flags = world.max(torch.cat([is_bad.float().reshape(1), told]))
-    set_lr(run.optimizer, plan.lr_at(step))
+    flags = run.world.max(torch.cat([is_bad.float().reshape(1), told]))
     run.optimizer.found_inf = flags[0]  # torch's optimisers look at it on the device, and leave everything as it was
     update(run.optimizer)
     run.optimizer.zero_grad(set_to_none=True)
     run.statistics.settle(skipped=flags[0])
-    run.ema.update(step, flags[0])
+    run.ema.update(ema_weight, flags[0])
     return StepResult(total, grad_norm, flags)
 
 

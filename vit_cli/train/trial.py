@@ -19,7 +19,6 @@ from vit_cli.dist.shard import own_part
 from vit_cli.recipe.plan import exact_steps
 from vit_cli.section import as_grid
 from vit_cli.train.measure import KeptBytes, time_calls
-from vit_cli.train.step import take_step
 from vit_cli.train.stop import StopFlag
 from vit_cli.train.wire import Run
 
@@ -45,7 +44,7 @@ def make_trial(run: Run, seconds: float = TRIAL_SECONDS) -> Trial:
     making: list[float] = []
 
     def step(batch: Batch) -> Tensor:
-        return take_step(run, batch, next(numbers), stop).loss
+        return run.take_step(run, batch, next(numbers), stop).loss
 
     def noted(batches: Iterable[Batch]) -> Generator[Batch, None, None]:
         for batch in batches:

@@ -36,8 +36,10 @@ from vit_cli.recipe.plan import Plan, make_plan
 from vit_cli.recipe.schema import Recipe
 from vit_cli.section import Scale, as_grid
 from vit_cli.train.compile import compile_model
+from vit_cli.train.fit import Trial, find_micro_batch
 from vit_cli.train.folder import RunFolder
-from vit_cli.train.input import Input, make_input
+from vit_cli.train.graph import Step, choose_step
+from vit_cli.train.input import Input, lay_in, make_input
 from vit_cli.train.journal import Clock, Journal
 from vit_cli.train.objective import Objective, build_objective
 from vit_cli.train.progress import Progress
@@ -65,6 +67,7 @@ class Run:
     prepare: Callable[[Tensor], Tensor]
     input: Input
     mixer: Mixer | NoMix
+    take_step: Step
     loss: nn.Module
     objective: Objective
     penalty: L1 | NoPenalty
@@ -105,12 +108,15 @@ def wire(
     model = build_model(recipe, saved, splits, world, changes)
     precision = choose_precision(recipe.train.precision, world.device, model.width)
     agree = world.any if recipe.train.shard == "full" else bool  # processes with parts judge every batch together
-    wrapped = world.wrap(compile_model(model, recipe.train.compile))
     loss = build_loss(recipe, splits, world)
     in_precision = partial(autocast, world.device, precision)
+    stock = lay_in(recipe, splits, world)
+    alone = build_objective(recipe.distill, teacher, model, model, loss, in_precision)
+    trial = Trial(recipe, model, alone, world, outputs=len(splits.classes))
+    plan = make_plan(recipe, len(splits.train), world.size, find_micro_batch(plan, trial, resumed))
+    wrapped = world.wrap(compile_model(model, recipe.train.compile))
     parameters = dict(model.named_parameters())
-    kernels = [weight for name, weight in parameters.items() if model.decays(name, weight)]
-    input = make_input(recipe, splits, plan, preprocess, world)
+    input = make_input(recipe, splits, stock, plan, preprocess, world)
     mixer = recipe.mix.build(recipe.seed, len(splits.classes), plan.batch_size, plan.mix_group, plan.mix_until_step)
     prepare = partial(normalise, preprocess=preprocess)
     return Run(
@@ -121,7 +127,7 @@ def wire(
         splits=splits,
         task=task,
         changes=tuple(changes),
-        about=describe_model(recipe, splits, preprocess, precision, teacher),
+        about=describe_model(recipe, splits, preprocess, precision, teacher) | {"micro_batch": plan.micro_batch},
         model=model,
         wrapped=wrapped,
         parameters=list(parameters.values()),
@@ -129,9 +135,10 @@ def wire(
         prepare=prepare,
         input=input,
         mixer=mixer,
+        take_step=choose_step(recipe, plan, world),
         loss=loss,
         objective=build_objective(recipe.distill, teacher, wrapped, model, loss, in_precision),
-        penalty=L1(kernels, recipe.loss.l1) if recipe.loss.l1 else NoPenalty(),
+        penalty=build_penalty(recipe, model),
         clip=NoClip() if recipe.train.clip_norm is None else Clip(recipe.train.clip_norm),
         optimizer=build_optimizer(recipe, model),
         ema=Ema(parameters.items(), ema.decay, ema.warmup) if (ema := recipe.train.ema) else NoEma(),
@@ -175,6 +182,12 @@ def build_model(recipe: Recipe, saved: Saved | None, splits: Splits, world: Worl
     if recipe.train.shard == "full":
         world.shard(model)
     return model
+
+
+def build_penalty(recipe: Recipe, model: Classifier) -> L1 | NoPenalty:
+    """Build the penalty on the kernels, if there is one."""
+    kernels = [weight for name, weight in model.named_parameters() if model.decays(name, weight)]
+    return L1(kernels, recipe.loss.l1) if recipe.loss.l1 else NoPenalty()
 
 
 def build_optimizer(recipe: Recipe, model: Classifier) -> torch.optim.Optimizer:

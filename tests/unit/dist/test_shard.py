@@ -95,7 +95,7 @@ class Job:
         self.optimizer.found_inf = skipped
         update(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
-        self.ema.update(step, skipped)
+        self.ema.update(self.ema.weight_at(step), skipped)
         return [total.item(), grad_norm.item()]
 
     def run(self, first, last):
@@ -189,7 +189,7 @@ def judge():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1.0)
-    ema.update(0, torch.zeros(()))
+    ema.update(ema.weight_at(0), torch.zeros(()))
     moved = copy_whole(model.state_dict(), keeps=True)
     with ema.swapped(model):
         gaps["swapped"] = gap(copy_whole(model.state_dict(), keeps=True), copy_whole(ema.state(), keeps=True))

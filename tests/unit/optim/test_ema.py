@@ -41,7 +41,7 @@ def test_the_average_follows_its_recursion(warmup: bool) -> None:
     expected = net[0].weight.detach().double().clone()
     for step in range(20):
         move(net, step)
-        ema.update(step, TAKEN)
+        ema.update(ema.weight_at(step), TAKEN)
         decay = min(0.6, (1 + step) / (10 + step)) if warmup else 0.6
         expected = decay * expected + (1 - decay) * net[0].weight.detach().double()
     torch.testing.assert_close(ema.state()["0.weight"].double(), expected, rtol=1e-5, atol=1e-5)
@@ -52,7 +52,7 @@ def test_the_average_of_a_jump_closes_in_geometrically() -> None:
     ema = Ema([("weight", weight)], 0.9, warmup=False)
     nn.init.ones_(weight)
     for step in range(7):
-        ema.update(step, TAKEN)
+        ema.update(ema.weight_at(step), TAKEN)
     assert ema.state()["weight"].item() == pytest.approx(1 - 0.9**7)
 
 
@@ -78,7 +78,7 @@ def test_swapping_gives_the_weights_back_bit_for_bit() -> None:
     net = model()
     ema = ema_of(net)
     move(net, 1)
-    ema.update(0, TAKEN)
+    ema.update(ema.weight_at(0), TAKEN)
     live, averages = weights(net), {name: average.clone() for name, average in ema.state().items()}
     with pytest.raises(KeyboardInterrupt), ema.swapped(net):
         raise KeyboardInterrupt
@@ -91,13 +91,13 @@ def test_a_saved_average_goes_on_bit_for_bit() -> None:
     one = ema_of(straight, warmup=True)
     for step in range(6):
         move(straight, step)
-        one.update(step, TAKEN)
+        one.update(one.weight_at(step), TAKEN)
 
     net = model()
     first = ema_of(net, warmup=True)
     for step in range(3):
         move(net, step)
-        first.update(step, TAKEN)
+        first.update(first.weight_at(step), TAKEN)
     file = io.BytesIO()
     torch.save(first.state(), file)
     file.seek(0)
@@ -105,7 +105,7 @@ def test_a_saved_average_goes_on_bit_for_bit() -> None:
     second.load(torch.load(file, weights_only=True))
     for step in range(3, 6):
         move(net, step)
-        second.update(step, TAKEN)
+        second.update(second.weight_at(step), TAKEN)
 
     assert all(torch.equal(value, one.state()[name]) for name, value in second.state().items())
 
@@ -122,7 +122,7 @@ def test_no_average_changes_nothing() -> None:
     net = model()
     before = weights(net)
     ema = NoEma()
-    ema.update(0, TAKEN)
+    ema.update(ema.weight_at(0), TAKEN)
     ema.load(ema.state())
     with ema.swapped(net):
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
@@ -133,8 +133,8 @@ def test_a_skipped_step_leaves_the_average_as_it_was() -> None:
     net = model()
     ema = ema_of(net)
     move(net, 1)
-    ema.update(0, TAKEN)
+    ema.update(ema.weight_at(0), TAKEN)
     before = {name: average.clone() for name, average in ema.state().items()}
     move(net, 2)
-    ema.update(1, torch.ones(()))
+    ema.update(ema.weight_at(1), torch.ones(()))
     assert all(torch.equal(average, before[name]) for name, average in ema.state().items())
