@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: help run test faults storm check format unit bench clean
+.PHONY: help run test faults storm check format unit bench bench-gpu clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,11 @@ format: $(VENV)/.dev ## format and mend what ruff can
 
 bench: $(VENV)/.dev ## compare the shipped loop with timm's on this machine
 	$(BIN)/python scripts/bench_main.py
+
+PART ?= b16
+
+bench-gpu: $(VENV)/.dev ## measure a part of docs/speed/gpu.md on one GPU; PART=b16
+	$(BIN)/python scripts/bench_gpu.py --part $(PART)
 
 clean: ## remove caches and the virtual environment, never runs
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

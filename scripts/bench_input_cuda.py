@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypedDict
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import torch
 
@@ -15,9 +16,20 @@ if TYPE_CHECKING:
     from vit_cli.data.batch import Batch
     from vit_cli.train.wire import Run
 
-SIZES = {"small": "vit_s16", "base": "vit_b16"}
 WORK = Work("cuda", 0.0, "train", augment_on="device", policy=True, batch=256, precision="bf16")
-WARM_UP, STEPS, CALLS = 20, 100, 20
+
+
+class GpuExtent(NamedTuple):
+    """What is measured on a GPU: names and sizes of models, images of a batch, steps, and calls of a part of one."""
+
+    sizes: Mapping[str, str] = {"vit_s16": "size: small", "vit_b16": "size: base"}
+    batch: int = 256
+    warm_up: int = 20
+    steps: int = 100
+    calls: int = 20
+
+
+FULL_GPU, SMOKE_GPU = GpuExtent(), GpuExtent({"vit_mu": "size: mu"}, 8, 2, 4, 2)
 
 
 class Fact(TypedDict):
@@ -28,28 +40,29 @@ class Fact(TypedDict):
     ours: float
 
 
-def measure_gpu(place: Place) -> Iterator[Fact]:
+def measure_gpu(
+    place: Place, device: torch.device = torch.device("cuda", 0), extent: GpuExtent = FULL_GPU
+) -> Iterator[Fact]:
     """Train on photos with all workers that `auto` chooses, and look at the GPU; raises RuntimeError without one."""
-    device = torch.device("cuda", 0)
-    for size, name in SIZES.items():
+    for name, size in extent.sizes.items():
         watch = Stopwatch()
-        run = wire_ours(write_recipe(size, place), place.root, watch, device)
-        sustained = train_ours(run, watch, WARM_UP)
+        run = wire_ours(write_recipe(size, place, extent), place.root, watch, device)
+        sustained = train_ours(run, watch, extent.warm_up)
         batch = run.input.first_batch().to(device)
-        alone = 1000 * len(batch) / milliseconds(step_on(run, batch))
-        augmented = milliseconds(lambda run=run, batch=batch: run.input.finish(batch))
+        alone = 1000 * len(batch) / milliseconds(step_on(run, batch), extent.calls)
+        augmented = milliseconds(lambda run=run, batch=batch: run.input.finish(batch), extent.calls)
         yield Fact(name=f"{name}_sustained", unit="img/s", ours=round(sustained, 1))
         yield Fact(name=f"{name}_waiting", unit="share of time", ours=round(max(0.0, 1 - sustained / alone), 3))
         yield Fact(name=f"{name}_augment", unit=f"ms per batch of {len(batch)}", ours=round(augmented, 3))
 
 
-def write_recipe(size: str, place: Place) -> str:
+def write_recipe(size: str, place: Place, extent: GpuExtent) -> str:
     """Write the recipe of a training run at 224 pixels, with RandAugment and erasing on the device."""
     train, val = sources(WORK, place)
     return RECIPE.format(
-        model=f"{{name: vit, size: {size}, patch: 16, res: 224}}", train=train, val=val, workers="auto", cache="none",
-        augment_on=WORK.augment_on, policy=POLICY, mix="{mixup: 0.8, cutmix: 1.0}", steps=WARM_UP + STEPS,
-        batch=WORK.batch, precision=WORK.precision,
+        model=f"{{name: vit, {size}, patch: 16, res: 224}}", train=train, val=val, workers="auto", cache="none",
+        augment_on=WORK.augment_on, policy=POLICY, mix="{mixup: 0.8, cutmix: 1.0}", steps=extent.warm_up + extent.steps,
+        batch=extent.batch, precision=WORK.precision,
     )  # fmt: skip
 
 
@@ -60,14 +73,19 @@ def step_on(run: Run, batch: Batch) -> Callable[[], object]:
     return lambda: run.take_step(run, batch, 0, StopFlag())
 
 
-def milliseconds(call: Callable[[], object]) -> float:
-    """Time a call on the device: the mean of many, after some that are not counted."""
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    for number in range(2 * CALLS):
-        if number == CALLS:
-            begin.record()
+def milliseconds(call: Callable[[], object], calls: int) -> float:
+    """Time a call on the device: the mean of many, after as many that are not counted."""
+    begin = 0.0
+    for number in range(2 * calls):
+        if number == calls:
+            wait()
+            begin = time.perf_counter()
         call()
-    end.record()
-    torch.cuda.synchronize()
-    elapsed: float = begin.elapsed_time(end) / CALLS
-    return elapsed
+    wait()
+    return 1000 * (time.perf_counter() - begin) / calls
+
+
+def wait() -> None:
+    """Wait until a GPU has done what it was asked."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()

@@ -12,7 +12,7 @@ from torch import Tensor
 from vit_cli.data.batch import Batch
 from vit_cli.device import send
 from vit_cli.dist.world import World
-from vit_cli.errors import RecipeError
+from vit_cli.errors import RecipeError, TrainingError
 from vit_cli.optim.groups import set_lr
 from vit_cli.recipe.plan import Plan
 from vit_cli.recipe.schema import Recipe
@@ -82,11 +82,23 @@ class GraphedStep:
         self.plain_steps += 1
         if self.plain_steps == PLAIN_STEPS:
             self.images, self.targets, self.numbers = images.clone(), targets.clone(), numbers.clone()
-            self.graph = torch.cuda.CUDAGraph()
-            # Other threads, which pin batches and write checkpoints, may call CUDA meanwhile.
-            with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
-                self.result = update_all(run, self.images, self.targets, self.numbers, is_captured=True)
+            self.record(run)
         return result
+
+    def record(self, run: Run) -> None:
+        """Record the graph of a step, which computes nothing yet. Raises TrainingError if it holds what can't be recorded."""
+        graph = torch.cuda.CUDAGraph()
+        try:  # other threads, which pin batches and write checkpoints, may call CUDA meanwhile
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+                self.result = update_all(run, self.images, self.targets, self.numbers, is_captured=True)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            problem = str(error).partition("\n")[0]
+            raise TrainingError(
+                f"a step of this model can't be a CUDA graph: {problem}", "Set train.graph=off."
+            ) from error
+        self.graph = graph
 
 
 @contextmanager

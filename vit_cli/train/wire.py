@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -78,10 +78,10 @@ class Run:
     evaluate: Callable[[StopFlag], Evaluation]
     bad_images: BadImageLog
     journal: Journal
-    writer: Writer
-    clock: Clock
     progress: Progress
     changes: tuple[str, ...]
+    writer: Writer = field(default_factory=Writer)
+    clock: Clock = field(default_factory=Clock)
 
     def memory_gib(self) -> float:
         """Tell the peak memory of this process."""
@@ -103,7 +103,6 @@ def wire(
     set_determinism(recipe.train.deterministic)
     preprocess = make_preprocess(recipe)
     task = make_task(recipe.task, splits.classes, splits.scale)
-
     teacher = find_teacher(recipe, splits, preprocess, world)
     model = build_model(recipe, saved, splits, world, changes)
     precision = choose_precision(recipe.train.precision, world.device, model.width)
@@ -117,7 +116,6 @@ def wire(
     wrapped = world.wrap(compile_model(model, recipe.train.compile))
     parameters = dict(model.named_parameters())
     input = make_input(recipe, splits, stock, plan, preprocess, world)
-    mixer = recipe.mix.build(recipe.seed, len(splits.classes), plan.batch_size, plan.mix_group, plan.mix_until_step)
     prepare = partial(normalise, preprocess=preprocess)
     return Run(
         recipe=recipe,
@@ -134,7 +132,7 @@ def wire(
         precision=precision,
         prepare=prepare,
         input=input,
-        mixer=mixer,
+        mixer=recipe.mix.build(recipe.seed, len(splits.classes), plan.batch_size, plan.mix_group, plan.mix_until_step),
         take_step=choose_step(recipe, plan, world),
         loss=loss,
         objective=build_objective(recipe.distill, teacher, wrapped, model, loss, in_precision),
@@ -148,8 +146,6 @@ def wire(
         ),
         bad_images=open_bad_images(recipe, folder, splits, world, resumes=resumed is not None),
         journal=Journal(folder, task.shown, writes=world.is_first),
-        writer=Writer(),
-        clock=Clock(),
         progress=progress,
     )
 
