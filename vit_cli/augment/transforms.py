@@ -81,6 +81,10 @@ class Augmentation:
     sizer: Sizer
     together: tuple[Placed, ...]
 
+    def at(self, step: int) -> Augmentation:  # noqa: ARG002
+        """Give what happens to the images of a step: the same in every step."""
+        return self
+
     def draw(self, keys: Keys) -> list[Drawn]:
         """Draw for b images what has to be known before they are decoded."""
         sizers = [step for step in (*self.alone, self.sizer) if not isinstance(step, Placed)]
@@ -131,3 +135,14 @@ def build_augmentation(items: Sequence[Transform], res: Grid, preprocess: Prepro
     sizer, together = steps[last], steps[last + 1 :]
     assert not isinstance(sizer, Placed)
     return Augmentation(tuple(steps[:last]), sizer, tuple(step for step in together if isinstance(step, Placed)))
+
+
+@dataclass(frozen=True)
+class PhasedAugmentation:
+    """An augmentation for each phase of a run, which ends before the step beside it; they differ in the resolution alone."""
+
+    phases: tuple[tuple[int, Augmentation], ...]
+
+    def at(self, step: int) -> Augmentation:
+        """Give what happens to the images of a step."""
+        return next(augmentation for end, augmentation in self.phases if step < end)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,6 +39,9 @@ class Augmentation(Protocol):
     All that is random about an image is a function of its key.
     """
 
+    def at(self, step: int) -> Augmentation:
+        """Give what happens to the images of a step, as `Course` does."""
+
     def draw(self, keys: Keys) -> Sequence[Any]:
         """Draw for each image what `look` needs."""
 
@@ -46,6 +50,13 @@ class Augmentation(Protocol):
 
     def change(self, images: Tensor, keys: Keys) -> Tensor:
         """Change (b, 3, rows, columns) uint8 of the model's resolution, on their device; the argument stays as it is."""
+
+
+class Course(Protocol):
+    """What happens to training images in the course of a run."""
+
+    def at(self, step: int) -> Augmentation:
+        """Give what happens to the images of a step."""
 
 
 class TrainBatches:
@@ -61,7 +72,7 @@ class TrainBatches:
         self,
         samples: Samples,
         order: Order,
-        augmentation: Augmentation,
+        augmentation: Course,
         *,
         steps: range,
         rank: int = 0,
@@ -94,18 +105,18 @@ class TrainBatches:
 
     def make(self, step: int) -> Batch:
         """Make this process's part of the batch of a step."""
-        return self.make_of(self.order.draws(step, self.start, self.stop))
+        return self.make_of(self.order.draws(step, self.start, self.stop), step)
 
-    def make_of(self, draws: Draws) -> Batch:
-        """Make the images of some draws."""
-        watch = Stopwatch()
+    def make_of(self, draws: Draws, step: int = 0) -> Batch:
+        """Make the images of some draws, as they are shown at a step."""
+        watch, augmentation = Stopwatch(), self.augmentation.at(step)
         keys = image_keys(self.order.seed, draws.epochs, draws.indices)
         images: list[Tensor] = []
         jpegs: dict[int, Jpeg] = {}
         rows: list[int] = []
         bad: list[Bad] = []
-        for place, drawn in enumerate(self.augmentation.draw(keys)):
-            image, row = self.find(draws, place, drawn, bad, watch)
+        for place, drawn in enumerate(augmentation.draw(keys)):
+            image, row = self.find(draws, place, partial(augmentation.look, drawn=drawn), bad, watch)
             if isinstance(image, Jpeg):
                 jpegs[place] = image
             else:
@@ -116,11 +127,13 @@ class TrainBatches:
             batch = replace(batch, encoded=join(jpegs))
         watch.lap("cut")
         if self.changes:
-            batch = change(batch, self.augmentation, self.order.seed)
+            batch = change(batch, augmentation, self.order.seed)
         watch.lap("change")
         return batch.timed(watch.stages())
 
-    def find(self, draws: Draws, place: int, drawn: Any, bad: list[Bad], watch: Stopwatch) -> tuple[Tensor | Jpeg, int]:
+    def find(
+        self, draws: Draws, place: int, look_at: Callable[[int, int], Look], bad: list[Bad], watch: Stopwatch
+    ) -> tuple[Tensor | Jpeg, int]:
         """Give the image of a place in the batch, or another for it, and its row; add broken ones to `bad`."""
         epoch, index = int(draws.epochs[place]), int(draws.indices[place])
         row = index
@@ -128,7 +141,7 @@ class TrainBatches:
             try:
                 picture = read_picture(self.samples, row, self.max_pixels)
                 watch.lap("read")
-                look = self.augmentation.look(picture.rows, picture.columns, drawn)
+                look = look_at(picture.rows, picture.columns)
                 if not self.decodes and not is_large(picture) and is_plain(picture):
                     return Jpeg(picture.data, look.take), row
                 return show(picture, look, watch), row

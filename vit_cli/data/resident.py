@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,11 +30,21 @@ SMALL = 96 * 96
 class Augmentation(Protocol):
     """What happens to images that have one size: all are brought to the model's resolution, then changed."""
 
+    def at(self, step: int) -> Augmentation:
+        """Give what happens to the images of a step, as `Course` does."""
+
     def bring(self, images: Tensor, keys: Keys) -> Tensor:
         """(b, 3, h, w) uint8 -> (b, 3, rows, columns)."""
 
     def change(self, images: Tensor, keys: Keys) -> Tensor:
         """Change (b, 3, rows, columns) uint8; the argument stays as it is."""
+
+
+class Course(Protocol):
+    """What happens to training images in the course of a run."""
+
+    def at(self, step: int) -> Augmentation:
+        """Give what happens to the images of a step."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ def find_resident(samples: Samples, most_pixels: int = SMALL) -> Resident | None
 
 
 class ResidentBatches:
-    """The batches of `steps`, as TrainBatches makes them, as seen by process `rank` of `size`; images come out at `res`.
+    """The batches of `steps`, as TrainBatches makes them, as seen by process `rank` of `size`; images are no larger than `res`.
 
     Unless it `changes` images, they are left as they have been brought to size.
     """
@@ -84,7 +95,7 @@ class ResidentBatches:
         samples: Samples,
         resident: Resident,
         order: Order,
-        augmentation: Augmentation,
+        augmentation: Course,
         *,
         res: Grid,
         steps: range,
@@ -119,15 +130,20 @@ class ResidentBatches:
 
     def make(self, steps: range) -> list[Batch]:
         """Make this process's parts of the batches of some steps."""
+        alike = groupby(steps, self.augmentation.at)
+        return [batch for augmentation, part in alike for batch in self.make_alike(list(part), augmentation)]
+
+    def make_alike(self, steps: list[int], augmentation: Augmentation) -> list[Batch]:
+        """Make the same of steps with one augmentation."""
         watch = Stopwatch()
         draws = [self.order.draws(step, self.start, self.stop) for step in steps]
         indices = np.concatenate([draw.indices for draw in draws])
         epochs = np.concatenate([draw.epochs for draw in draws])
         keys = image_keys(self.order.seed, epochs, indices)
-        images = self.augmentation.bring(self.resident.take(indices), keys).contiguous()  # changed faster so
+        images = augmentation.bring(self.resident.take(indices), keys).contiguous()  # changed faster so
         watch.lap("cut")
         if self.changes:
-            images = self.augmentation.change(images, keys)
+            images = augmentation.change(images, keys)
         images = images.contiguous()
         watch.lap("change")
         labels = torch.from_numpy(self.labels[indices])

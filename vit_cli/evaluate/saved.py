@@ -35,7 +35,7 @@ from vit_cli.models import Model
 from vit_cli.models.adapt import load_weights, stretch_tables
 from vit_cli.models.classifier import Classifier
 from vit_cli.models.positions import Stretch
-from vit_cli.recipe.plain import read_section
+from vit_cli.recipe.plain import at_res, read_section
 from vit_cli.recipe.schema import Data, Train
 from vit_cli.section import Grid, Scale, TaskName, as_grid
 
@@ -96,7 +96,7 @@ def get_ready(path: Path, world: World, res: int | tuple[int, int] | None = None
     section = read_section(Model, saved.about["model"])
     source = section.position_grids()
     if res is not None:
-        section = at_res(section, res)
+        section = change_res(section, res)
     stretched = stretch_tables(saved.weights, source, section.position_grids(), Stretch())
     model = section.build(len(saved.class_names))
     load_weights(model, stretched.weights)
@@ -141,10 +141,10 @@ def read_data(saved: Saved) -> Data | None:
     return data
 
 
-def at_res(section: Model, res: int | tuple[int, int]) -> Model:
+def change_res(section: Model, res: int | tuple[int, int]) -> Model:
     """Give the model's section for another resolution; UsageError if its patches do not divide it."""
     try:
-        return type(section).model_validate(section.model_dump() | {"res": res})
+        return at_res(section, res)
     except ValidationError as error:
         raise UsageError(f"--res {res}: {error.errors()[0]['ctx']['error']}") from error
 

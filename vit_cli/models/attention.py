@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vit_cli.models.relative import RelativeBias
-from vit_cli.models.rope import Rope
+from vit_cli.models.rope import turn
 from vit_cli.section import Grid
 
 
@@ -100,7 +100,7 @@ class Windows(nn.Module):
 class Attention(nn.Module):
     """Let every token look at every other, or at those of its window.
 
-    Queries and keys may be normalised for each head (ViT-22B), then turned by their place (`rope`).
+    Queries and keys may be normalised for each head (ViT-22B), then turned by their place (`rope.turn`).
     """
 
     def __init__(
@@ -111,7 +111,6 @@ class Attention(nn.Module):
         qkv_bias: bool = True,
         qk_norm: bool = False,
         norm_eps: float = 1e-6,
-        rope: Rope | None = None,
         bias: RelativeBias | None = None,
         windows: Windows | None = None,
     ) -> None:
@@ -123,16 +122,20 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.norm_q = nn.LayerNorm(width // heads, eps=norm_eps) if qk_norm else nn.Identity()
         self.norm_k = nn.LayerNorm(width // heads, eps=norm_eps) if qk_norm else nn.Identity()
-        self.rope = rope or nn.Identity()
         self.bias = bias
         self.windows = windows
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """(b, n, d) -> (b, n, d). `bias` is added to the logits (b, h, n, n), for a layer that has no bias of its own."""
+    def forward(self, x: Tensor, bias: Tensor | None = None, turns: Tensor | None = None) -> Tensor:
+        """(b, n, d) -> (b, n, d). `bias` is added to the logits (b, h, n, n), for a layer that has no bias of its own.
+
+        Queries and keys are turned by `turns` (1 or b, n, 2 e).
+        """
         b, n, d = x.shape
         q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        q, k = (self.rope(normed.to(v.dtype)) for normed in (self.norm_q(q), self.norm_k(k)))
+        q, k = (normed.to(v.dtype) for normed in (self.norm_q(q), self.norm_k(k)))
+        if turns is not None:
+            q, k = turn(q, turns), turn(k, turns)
         dropout = self.dropout if self.training else 0.0
         if self.windows is None:
             x = attend(q, k, v, dropout, bias if self.bias is None else self.bias())

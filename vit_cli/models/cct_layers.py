@@ -68,6 +68,7 @@ class SequencePositions(Positions):
 
     def __init__(self, grid: Grid, prefix: int, width: int) -> None:
         super().__init__()
+        self.grid = grid
         table = sincos(prefix + grid.rows * grid.columns, width)
         self.register_buffer("table", table[:, prefix:], persistent=False)
         self.register_buffer("prefix", table[:, :prefix], persistent=False)

@@ -6,6 +6,8 @@ from abc import abstractmethod
 
 from torch import Tensor, nn
 
+from vit_cli.section import Grid
+
 
 class Classifier(nn.Module):
     """A model from images (b, channels, rows, columns) to logits (b, classes) that declares how it wants to be trained."""
@@ -24,6 +26,9 @@ class Classifier(nn.Module):
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """Images (b, channels, rows, columns) -> one pooled token each (b, d), what the head sees."""
+
+    def allow(self, res: Grid) -> None:
+        """Take images of `res` pixels, too. Where that can't be, or needs no leave, nothing changes."""
 
     def layer_of(self, name: str) -> int:
         """Tell the layer of the parameter `name`, from 0 to `layers`.

@@ -68,6 +68,6 @@ class DistilledViT(ViT):
         """Give the class token and the distillation token (1, 2, d)."""
         return torch.cat([self.cls, self.dist], dim=1)
 
-    def flops(self) -> int:
+    def flops(self, drop_tokens: float = 0.0) -> int:
         """Count a forward pass of one image: matrix products only, a multiply-add as two."""
-        return super().flops() + 2 * count_dense(self.head_dist)
+        return super().flops(drop_tokens) + 2 * count_dense(self.head_dist)

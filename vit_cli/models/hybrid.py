@@ -88,9 +88,9 @@ class MapEmbedding(PatchEmbedding):
 class HybridViT(ViT):
     """A ViT whose embedding begins with a ResNet."""
 
-    def flops(self) -> int:
+    def flops(self, drop_tokens: float = 0.0) -> int:
         """Count a forward pass of one image: convolutions and matrix products only, a multiply-add as two."""
-        return super().flops() + sum(self.embedding.operations)
+        return super().flops(drop_tokens) + sum(self.embedding.operations)
 
     def stem_flops(self) -> int:
         """Count the first convolution."""

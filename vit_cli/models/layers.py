@@ -96,20 +96,23 @@ class DropPath(nn.Module):
         super().__init__()
         self.rate = rate
 
-    def forward(self, x: Tensor, branch: Callable[[Tensor], Tensor]) -> Tensor:
-        """(b, n, d) -> (b, n, d); `branch` keeps the shape and looks at each image alone."""
+    def forward(self, x: Tensor, branch: Callable[..., Tensor], *beside: Tensor | None) -> Tensor:
+        """(b, n, d) -> (b, n, d); `branch` keeps the shape and looks at each image alone, and at what is `beside` it.
+
+        Of that there is one for all images (1, ...), or one for each (b, ...).
+        """
         if not self.training or self.rate == 0:
-            return x + branch(x)
+            return x + branch(x, *beside)
         if self.rate == 1:
             return x
         b, keep = x.shape[0], 1 - self.rate
         if self.rate <= SKIP_ABOVE or b < FEWEST:
-            added = branch(x)
+            added = branch(x, *beside)
             return x + added * added.new_empty(b, 1, 1).bernoulli_(keep).div_(keep)
         kept = max(1, round(keep * b))
         picked = torch.randperm(b, device=x.device)[:kept]
-        added = branch(x.index_select(0, picked)).to(x.dtype)
-        return x.index_add(0, picked, added, alpha=b / kept)
+        parts = [part if part is None or len(part) == 1 else part.index_select(0, picked) for part in (x, *beside)]
+        return x.index_add(0, picked, branch(*parts).to(x.dtype), alpha=b / kept)
 
 
 class Block(nn.Module):
@@ -135,14 +138,13 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """(b, n, d) -> (b, n, d). `bias` is added to the logits of attention (1, h, n, n)."""
-        x = self.drop_path(x, lambda x: self.look_around(x, bias))
-        return self.drop_path(x, self.think)
+    def forward(self, x: Tensor, bias: Tensor | None = None, turns: Tensor | None = None) -> Tensor:
+        """(b, n, d) -> (b, n, d). `bias` is added to the logits of attention (1, h, n, n), `turns` are rope's (1 or b, n, 2 e)."""
+        return self.drop_path(self.drop_path(x, self.look_around, bias, turns), self.think)
 
-    def look_around(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    def look_around(self, x: Tensor, bias: Tensor | None, turns: Tensor | None) -> Tensor:
         """Give the branch of attention: (b, n, d) -> (b, n, d)."""
-        branch: Tensor = self.scale1(self.dropout(self.attention(self.norm1(x), bias)))
+        branch: Tensor = self.scale1(self.dropout(self.attention(self.norm1(x), bias, turns)))
         return branch
 
     def think(self, x: Tensor) -> Tensor:

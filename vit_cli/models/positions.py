@@ -76,18 +76,35 @@ def sincos2d(grid: Grid, width: int) -> Tensor:
     return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], dim=1).float()[None]
 
 
+def stretch_on_the_way(vectors: Tensor, source: Grid, target: Grid) -> Tensor:
+    """Stretch (1, source.rows * source.columns, d) as `resize_positions` does by default, in every pass through a model.
+
+    By a matrix product for each axis: on a GPU the gradient of an interpolation is another one in every run.
+    """
+    if source == target:
+        return vectors
+    rows, columns = (
+        resize_positions(torch.eye(old, device=vectors.device), Grid(old, 1), Grid(new, 1), Stretch())
+        for old, new in zip(source, target, strict=True)
+    )
+    with torch.autocast(vectors.device.type, enabled=False):
+        lines = (rows @ vectors.reshape(source.rows, -1)).reshape(target.rows, source.columns, -1)
+        return (columns @ lines).reshape(1, target.rows * target.columns, -1)
+
+
 class Positions(nn.Module):
     """Add a vector to each patch, and one to each of the first prefix tokens that has a `prefix` (1, k, d)."""
 
+    grid: Grid
     prefix: Tensor | None
 
     @abstractmethod
     def vectors(self) -> Tensor:
         """Give one vector for each patch (1, rows * columns, d), row by row."""
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (b, p + n, d), the last n of them patches -> the same with their positions."""
-        vectors = self.vectors()
+    def forward(self, tokens: Tensor, grid: Grid | None = None) -> Tensor:
+        """Tokens (b, p + n, d), the last n of them patches -> the same with their positions, stretched to `grid`."""
+        vectors = stretch_on_the_way(self.vectors(), self.grid, grid or self.grid)
         spare = tokens.shape[1] - vectors.shape[1]
         if self.prefix is not None:
             spare -= self.prefix.shape[1]
@@ -100,6 +117,7 @@ class LearnedPositions(Positions):
 
     def __init__(self, grid: Grid, prefix: int, width: int) -> None:
         super().__init__()
+        self.grid = grid
         self.table = nn.Parameter(torch.zeros(1, grid.rows * grid.columns, width))
         self.prefix = nn.Parameter(torch.zeros(1, prefix, width)) if prefix else None
 
@@ -115,6 +133,7 @@ class Learned2dPositions(Positions):
         super().__init__()
         if width % 2:
             raise ValueError(f"learned2d positions need an even width, not {width}.")
+        self.grid = grid
         self.rows = nn.Parameter(torch.zeros(1, grid.rows, width // 2))
         self.columns = nn.Parameter(torch.zeros(1, grid.columns, width // 2))
         self.prefix = nn.Parameter(torch.zeros(1, prefix, width)) if prefix else None
@@ -131,12 +150,21 @@ class FixedPositions(Positions):
 
     def __init__(self, grid: Grid, width: int) -> None:
         super().__init__()
+        self.grid = grid
         self.register_buffer("table", sincos2d(grid, width), persistent=False)
         self.prefix = None
 
     def vectors(self) -> Tensor:
         """Give one vector for each patch (1, rows * columns, d), row by row."""
         return self.table
+
+
+class NoPositions(nn.Module):
+    """Add nothing."""
+
+    def forward(self, tokens: Tensor, grid: Grid | None = None) -> Tensor:  # noqa: ARG002
+        """Give the tokens back."""
+        return tokens
 
 
 class PositionsOfBlocks(nn.Module):

@@ -112,8 +112,8 @@ class ResNet(Classifier):
             channels = planes * depth.expansion
         self.fc = nn.Linear(channels, classes) if classes else nn.Identity()
         initialise(self)
-        shrunk = (1 if small_stem else 4) * 2 ** (len(self.stages) - 1)
-        self.tokens = prod(ceil(side / shrunk) for side in res)
+        self.stride = (1 if small_stem else 4) * 2 ** (len(self.stages) - 1)
+        self.tokens = prod(ceil(side / self.stride) for side in res)
         self.operations = count_each(self, res)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class ResNet(Classifier):
 
     def features(self, images: Tensor) -> Tensor:
         """Images (b, 3, rows, columns) -> the mean over all cells of the last map (b, d), what the head sees."""
-        if self.training and len(images) * self.tokens == 1:
+        if self.training and len(images) == 1 and max(images.shape[-2:]) <= self.stride:
             raise TrainingError(
                 "BatchNorm can't learn from one image at a time whose last map is a single cell",
                 "Give it more: a larger train.micro_batch or train.batch_size, or a larger model.res.",

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from vit_cli.models.classifier import Classifier
+from vit_cli.models.drop_tokens import AllTokens, count_kept
 from vit_cli.models.heads import MapHead, start_at
 from vit_cli.models.init import initialise
 from vit_cli.models.layers import Block
 from vit_cli.models.positions import PositionsOfBlocks
 from vit_cli.models.relative import RelativeBias
+from vit_cli.models.rope import Rope
 from vit_cli.models.vit_fields import Pool, VitFields
 from vit_cli.section import Grid
 
@@ -45,6 +47,7 @@ class ViT(Classifier):
         prefix: int,
         positions: nn.Module,
         positions_shared: bool,
+        rope: Rope | None,
         bias: RelativeBias | None,
         dropout: float,
         blocks: Sequence[Block],
@@ -57,6 +60,7 @@ class ViT(Classifier):
     ) -> None:
         super().__init__()
         self.grid, self.patch, self.prefix, self.width = grid, patch, prefix, norm.normalized_shape[0]
+        self.grids = {Grid(grid.rows * patch, grid.columns * patch): grid}
         self.positions_shared, self.norm_first, self.pooling = positions_shared, norm_first, pool
         self.layers = len(blocks) + 1
         self.tokens = prefix + grid.rows * grid.columns
@@ -65,6 +69,8 @@ class ViT(Classifier):
         self.cls = nn.Parameter(torch.zeros(1, 1, self.width)) if has_cls else None
         self.registers = nn.Parameter(torch.zeros(1, registers, self.width)) if registers else None
         self.positions = positions
+        self.drop_tokens: nn.Module = AllTokens()
+        self.rope = rope
         self.bias = bias
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(blocks)
@@ -98,11 +104,13 @@ class ViT(Classifier):
 
     def encode(self, images: Tensor) -> Tensor:
         """Images (b, channels, rows, columns) -> tokens (b, n, d), after the last LayerNorm unless it comes after pooling."""
-        self.check_shape(images)
-        x = self.dropout(self.place(self.embed(images), 0))
+        grid = self.find_grid(images)
+        turns = None if self.rope is None else self.rope(grid)
+        x, turns = self.drop_tokens(self.place(self.embed(images), 0, grid), turns)
+        x = self.dropout(x)
         bias = None if self.bias is None else self.bias()
         for i, block in enumerate(self.blocks):
-            x = block(self.place(x, i) if i else x, bias)
+            x = block(self.place(x, i, grid) if i else x, bias, turns)
         return self.norm(x) if self.norm_first else x
 
     def embed(self, images: Tensor) -> Tensor:
@@ -117,29 +125,38 @@ class ViT(Classifier):
         """Give the tokens before the registers (1, k, d), which can have positions; a subclass may add some."""
         return self.cls
 
-    def place(self, x: Tensor, block: int) -> Tensor:
-        """Add the positions that come before a block: (b, n, d) -> (b, n, d)."""
+    def place(self, x: Tensor, block: int, grid: Grid) -> Tensor:
+        """Add the positions that come before a block, for patches of a grid: (b, n, d) -> (b, n, d)."""
         if isinstance(self.positions, PositionsOfBlocks):
-            return self.positions.tables[block](x)
-        return self.positions(x) if block == 0 or self.positions_shared else x
+            return self.positions.tables[block](x, grid)
+        return self.positions(x, grid) if block == 0 or self.positions_shared else x
 
-    def check_shape(self, images: Tensor) -> None:
-        """Raise ValueError for images of another size than the positions are for."""
-        expected = (self.grid.rows * self.patch, self.grid.columns * self.patch)
-        if tuple(images.shape[-2:]) != expected:
-            raise ValueError(f"images of {Grid(*images.shape[-2:])} for a model of {Grid(*expected)} pixels.")
+    def allow(self, res: Grid) -> None:
+        """Take images of `res` pixels, too: positions are stretched for them on the way."""
+        self.grids[res] = Grid(res.rows // self.patch, res.columns // self.patch)
+
+    def find_grid(self, images: Tensor) -> Grid:
+        """Give the rows and columns of patches of images; ValueError for images of a size that is not allowed."""
+        size = Grid(*images.shape[-2:])
+        if size not in self.grids:
+            raise ValueError(f"images of {size} for a model of {' or '.join(map(str, self.grids))} pixels.")
+        return self.grids[size]
 
     def layer_of(self, name: str) -> int:
         """Tell the layer of the parameter `name`; positions before block i belong to the layer before it."""
         return int(name.split(".")[2]) if name.startswith("positions.tables.") else super().layer_of(name)
 
-    def flops(self) -> int:
-        """Count a forward pass of one image: matrix products only, a multiply-add as two."""
+    def flops(self, drop_tokens: float = 0.0) -> int:
+        """Count a forward pass of one image: matrix products only, a multiply-add as two.
+
+        In training `drop_tokens` of its patches may be left out.
+        """
         patches = self.grid.rows * self.grid.columns
-        products = sum(block.products(self.tokens) for block in self.blocks)
+        kept = count_kept(patches, drop_tokens)
+        products = sum(block.products(self.prefix + kept) for block in self.blocks)
         products += patches * count_dense(self.embedding) + count_dense(self.head)
         if self.pool is not None:
-            products += patches * (self.pool.kv.weight.numel() + 2 * self.width)
+            products += kept * (self.pool.kv.weight.numel() + 2 * self.width)
             products += sum(count_dense(part) for part in (self.pool.q, self.pool.out, self.pool.mlp))
         return 2 * products
 

@@ -10,7 +10,14 @@ from torch import nn
 from vit_cli.models.attention import Attention, Windows
 from vit_cli.models.heads import MapHead, MlpHead
 from vit_cli.models.layers import Block, Gelu, Mlp, PatchEmbedding, SwiGlu
-from vit_cli.models.positions import FixedPositions, Learned2dPositions, LearnedPositions, Positions, PositionsOfBlocks
+from vit_cli.models.positions import (
+    FixedPositions,
+    Learned2dPositions,
+    LearnedPositions,
+    NoPositions,
+    Positions,
+    PositionsOfBlocks,
+)
 from vit_cli.models.relative import RelativeBias, offsets
 from vit_cli.models.rope import Rope
 from vit_cli.models.sizes import SIZES, Size, SizeName
@@ -165,6 +172,13 @@ class VitFields(Section):
         return self.has_cls + self.extra_tokens + self.registers
 
     @property
+    def bound_by(self) -> str | None:
+        """What binds the model to all patches of its grid, as a key and its value; None if it can do with others."""
+        if self.attention != "full":
+            return f"attention: {self.attention}"
+        return "positions: relative" if self.positions == "relative" else None
+
+    @property
     def feature_width(self) -> int:
         """The width of what the head sees."""
         return self.dimensions.width * (2 if self.pool == "cls_gap" else 1)
@@ -191,6 +205,7 @@ class VitFields(Section):
             "prefix": self.prefix,
             "positions": self.make_positions(),
             "positions_shared": self.positions_at == "shared",
+            "rope": self.make_rope(),
             "bias": self.make_bias() if self.positions_at == "shared" else None,
             "dropout": self.dropout,
             "blocks": self.make_blocks(),
@@ -203,10 +218,10 @@ class VitFields(Section):
         }
 
     def make_positions(self) -> nn.Module:
-        """Make what adds positions to tokens, of the stem or of all blocks; Identity where nothing is added."""
+        """Make what adds positions to tokens, of the stem or of all blocks."""
         if self.positions_at == "layers" and self.positions != "relative":
             return PositionsOfBlocks([self.make_table() for _ in range(self.dimensions.depth)])
-        return self.make_table() if self.positions in ("learned", "learned2d", "sincos2d") else nn.Identity()
+        return self.make_table() if self.positions in ("learned", "learned2d", "sincos2d") else NoPositions()
 
     def make_table(self) -> Positions:
         """Make one table of positions."""
@@ -215,6 +230,13 @@ class VitFields(Section):
             return FixedPositions(self.grid, width)
         prefix = self.has_cls + self.extra_tokens if self.cls_position else 0
         return (LearnedPositions if self.positions == "learned" else Learned2dPositions)(self.grid, prefix, width)
+
+    def make_rope(self) -> Rope | None:
+        """Make the rotations of all blocks; None with other positions."""
+        dims = self.dimensions
+        if self.positions != "rope":
+            return None
+        return Rope(self.grid, self.prefix, dims.width // dims.heads, self.rope_base)
 
     def make_bias(self) -> RelativeBias | None:
         """Make the bias of relative positions, of one block or of all; None with other positions."""
@@ -231,13 +253,10 @@ class VitFields(Section):
         return Windows(self.grid, window, self.prefix)
 
     def make_blocks(self) -> list[Block]:
-        """Make the blocks; rotations, which have no weights, are made once for all."""
+        """Make the blocks."""
         dims = self.dimensions
         linear = self.drop_path_rule == "linear"
         rates = [self.drop_path * (i / max(dims.depth - 1, 1) if linear else 1) for i in range(dims.depth)]
-        rope = (
-            Rope(self.grid, self.prefix, dims.width // dims.heads, self.rope_base) if self.positions == "rope" else None
-        )
         return [
             Block(
                 Attention(
@@ -247,7 +266,6 @@ class VitFields(Section):
                     qkv_bias=self.qkv_bias,
                     qk_norm=self.qk_norm,
                     norm_eps=self.norm_eps,
-                    rope=rope,
                     bias=None if self.positions_at == "shared" else self.make_bias(),
                     windows=self.make_windows(i),
                 ),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vit_cli.data.table import Table
 from vit_cli.optim.adamw import AdamW
 from vit_cli.optim.losses import BinaryCrossEntropy
+from vit_cli.recipe.phases import check_phase
 from vit_cli.recipe.problems import KeyPath, Problem
 from vit_cli.recipe.schema import Choices, FinetuneRecipe, Recipe
 from vit_cli.section import Duration
@@ -28,6 +29,7 @@ def check(recipe: Recipe | FinetuneRecipe) -> list[Problem]:
         check_augment(recipe),
         check_task(recipe),
         check_blocks(recipe),
+        check_phases(recipe),
     )
     return [problem for problems in found for problem in problems]
 
@@ -46,6 +48,7 @@ def check_durations(recipe: Choices) -> Iterator[Problem]:
         ("schedule", "warmup"): recipe.schedule.warmup,
         ("schedule", "cooldown"): recipe.schedule.cooldown,
         ("mix", "until"): recipe.mix.until,
+        **{("train", "phases", number, "until"): phase.until for number, phase in enumerate(recipe.train.phases)},
     }
     for path, span in spans.items():
         if span is not None and is_longer(span, recipe.train.length):
@@ -55,6 +58,21 @@ def check_durations(recipe: Choices) -> Iterator[Problem]:
 def is_longer(span: Duration, run: Duration) -> bool:
     """Tell whether a duration is longer than the run, where both have the same unit; `make_plan` sees the rest."""
     return span.unit == run.unit and span.amount > run.amount
+
+
+def check_phases(recipe: Choices) -> Iterator[Problem]:
+    """Phases follow each other, and the model can do with what they show it."""
+    before = Duration("0 steps")
+    for number, phase in enumerate(recipe.train.phases):
+        path: KeyPath = ("train", "phases", number)
+        begins = phase.until.unit == before.unit and phase.until.amount <= before.amount
+        if begins or not phase.until.amount:
+            yield Problem((*path, "until"), f"a phase must end after it begins, at {before}")
+        before = phase.until
+        if isinstance(recipe, Recipe):
+            yield from check_phase(phase, recipe.model, path)
+            if phase.res is not None and recipe.data.decode == "gpu":
+                yield Problem((*path, "res"), "is for images that workers decode, and data.decode is gpu")
 
 
 def check_batches(recipe: Recipe | FinetuneRecipe) -> Iterator[Problem]:
@@ -78,6 +96,8 @@ def check_graph(recipe: Choices) -> Iterator[Problem]:
         yield Problem(("train", "graph"), f"can be on with optim adamw only, not with {recipe.optim.name}")
     if train.deterministic:
         yield Problem(("train", "graph"), "can't be on with deterministic, which changes what a GPU may run")
+    if train.phases:
+        yield Problem(("train", "graph"), "can't be on with phases, whose steps differ in shape")
     if train.shard == "full":
         yield Problem(("train", "graph"), "can't be on with shard: full, where processes wait for each other in a step")
 

@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from vit_cli.errors import CheckpointError
+from vit_cli.models import Model
+from vit_cli.section import Res
 
 
 def read_section(kind: Any, plain: Any) -> Any:
@@ -21,3 +23,8 @@ def read_section(kind: Any, plain: Any) -> Any:
             f"what the checkpoint says about itself does not fit this vit: {where}: {first['msg']}",
             "It was written by another version.",
         ) from error
+
+
+def at_res(section: Model, res: Res) -> Model:
+    """Give a model's section for another resolution. Raises pydantic's ValidationError if its patches do not divide it."""
+    return type(section).model_validate(section.model_dump() | {"res": res})

@@ -11,7 +11,15 @@ from vit_cli.errors import RecipeError
 from vit_cli.optim.schedule import Schedule
 from vit_cli.recipe.check import mixes
 from vit_cli.recipe.schema import Recipe
-from vit_cli.section import Duration, Section
+from vit_cli.section import Duration, Res, Section
+
+
+class PlannedPhase(Section):
+    """What training sees of its images until step `until_step`: their resolution, and without which share of patches."""
+
+    until_step: int
+    res: Res
+    drop_tokens: float
 
 
 class Plan(Section):
@@ -33,6 +41,8 @@ class Plan(Section):
     warmup_steps: int
     cooldown_steps: int
     mix_until_step: int
+    phases: tuple[PlannedPhase, ...]
+    """The whole course of the run; the last one ends with it."""
     lr: float
     """The peak learning rate."""
     schedule: Schedule
@@ -48,6 +58,10 @@ class Plan(Section):
             warmup_steps=self.warmup_steps,
             cooldown_steps=self.cooldown_steps,
         )
+
+    def phase_at(self, step: int) -> PlannedPhase:
+        """Give the phase of update number `step`, from 0."""
+        return next(phase for phase in self.phases if step < phase.until_step)
 
     def epoch_at(self, step: int) -> float:
         """Give how many epochs `step` steps are."""
@@ -83,7 +97,7 @@ def make_plan(recipe: Recipe, images: int, processes: int = 1, fits: int | None 
     `fits` is the micro batch that was found for `train.micro_batch: auto`; before, that is a process's whole share.
 
     Raises RecipeError, with the nearest numbers that fit, if the batch can't be divided or outnumbers the images, or if
-    warm-up, cooldown or mixing last longer than the run.
+    warm-up, cooldown, mixing or a phase last longer than the run.
     """
     size = recipe.train.batch_size
     if size > images:
@@ -115,6 +129,7 @@ def make_plan(recipe: Recipe, images: int, processes: int = 1, fits: int | None 
         warmup_steps=ceil(exact_steps(recipe.schedule.warmup, per_epoch, total)),
         cooldown_steps=ceil(exact_steps(recipe.schedule.cooldown, per_epoch, total)),
         mix_until_step=total if recipe.mix.until is None else ceil(exact_steps(recipe.mix.until, per_epoch, total)),
+        phases=make_phases(recipe, per_epoch, total),
         lr=recipe.optim.lr,
         schedule=recipe.schedule,
         eval_every=recipe.eval.every,
@@ -123,6 +138,22 @@ def make_plan(recipe: Recipe, images: int, processes: int = 1, fits: int | None 
     )
     check_lengths(plan, recipe)
     return plan
+
+
+def make_phases(recipe: Recipe, steps_per_epoch: Fraction, total_steps: int) -> tuple[PlannedPhase, ...]:
+    """Work out the phases of a run, and what comes after them, if anything does. Raises RecipeError for a phase without steps."""
+    phases: list[PlannedPhase] = []
+    for number, phase in enumerate(recipe.train.phases):
+        end = ceil(exact_steps(phase.until, steps_per_epoch, total_steps))
+        begin = phases[-1].until_step if phases else 0
+        if not begin < end <= total_steps:
+            problem = f"begins at step {begin}" if end <= begin else f"is in a run of {total_steps} steps"
+            raise RecipeError(f"train.phases.{number}.until: {phase.until} are {end} steps, but the phase {problem}")
+        res = recipe.model.res if phase.res is None else phase.res
+        phases.append(PlannedPhase(until_step=end, res=res, drop_tokens=phase.drop_tokens))
+    if not phases or phases[-1].until_step < total_steps:
+        phases.append(PlannedPhase(until_step=total_steps, res=recipe.model.res, drop_tokens=0.0))
+    return tuple(phases)
 
 
 def check_lengths(plan: Plan, recipe: Recipe) -> None:

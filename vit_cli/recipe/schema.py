@@ -18,7 +18,7 @@ from vit_cli.optim.distillation import Distillation
 from vit_cli.optim.losses import CrossEntropy, Loss
 from vit_cli.optim.optimizer import Optimizer
 from vit_cli.optim.schedule import Cosine, Schedule
-from vit_cli.section import DataPath, Duration, Positive, Section, Share, TaskName
+from vit_cli.section import DataPath, Duration, Positive, Res, Section, Share, TaskName, as_grid
 
 Compile = Literal["auto", "off", "blocks", "model"]
 Length = Annotated[int, Field(gt=0, le=1_000_000_000)]
@@ -74,6 +74,19 @@ class EarlyStop(Section):
     min_delta: NonNegativeFloat = Field(0.0, description="what counts as better")
 
 
+class Phase(Section):
+    """A part of a run that sees less of its images, and so costs less: at a smaller res, without some patches, or both."""
+
+    until: Duration = Field(description="its end; it begins where the phase before ends, the first at the start")
+    res: Res | None = Field(None, description="pixels of the training images; null: model.res")
+    drop_tokens: float = Field(0.0, ge=0, lt=1, description="share of its patches that each image is trained without")
+
+    def __str__(self) -> str:
+        parts = [] if self.res is None else [f"{as_grid(self.res)} pixels"]
+        parts += [f"without {self.drop_tokens:.4g} of the patches"] if self.drop_tokens else []
+        return f"{' '.join(parts) or 'all'} to {self.until}"
+
+
 class Train(Section):
     """How long, in which batches and in which precision to train."""
 
@@ -99,6 +112,9 @@ class Train(Section):
     graph: Literal["auto", "off", "on"] = Field(
         "auto",
         description="a whole step as one CUDA graph, for small batches on one GPU; auto is off: no GPU was measured yet",
+    )
+    phases: tuple[Phase, ...] = Field(
+        (), description="cheaper parts of the run, in order; what is left is trained at model.res on all patches"
     )
     ema: Ema | None = None
     early_stop: EarlyStop | None = None

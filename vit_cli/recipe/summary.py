@@ -27,6 +27,8 @@ def summarise(recipe: Recipe | FinetuneRecipe) -> dict[str, str]:
         facts["data"] = f"{recipe.data.train.title}, {held}"
     facts["augment"] = ", ".join(item.name for item in recipe.augment) or "nothing"
     facts["train"] = f"{recipe.train.length}, batch {recipe.train.batch_size}, {recipe.loss.name}"
+    if recipe.train.phases:
+        facts["phases"] = ", ".join(str(phase) for phase in recipe.train.phases)
     if recipe.distill is not None:
         facts["distill"] = f"{recipe.distill}, from {recipe.distill.source}"
     facts["optim"] = (

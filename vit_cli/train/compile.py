@@ -12,15 +12,16 @@ from vit_cli.recipe.schema import Compile
 def compile_model(model: Classifier, how: Compile) -> nn.Module:
     """Give what to call in place of `model`, which keeps its parameters and their names.
 
-    `blocks` compiles one block, and all others of its kind use the code; sums over processes can then go on beside the
-    passes backwards of the blocks before. `model` compiles everything at once, which takes many times as long. `auto`
-    compiles nothing, so far: on CPUs it gains little (docs/speed/step.md), on GPUs it has not been measured.
+    Each size of image and batch is compiled for itself. `blocks` compiles one block, and all others of its kind use the
+    code; sums over processes can then go on beside the passes backwards of the blocks before. `model` compiles everything
+    at once, which takes many times as long. `auto` compiles nothing, so far: on CPUs it gains little
+    (docs/speed/step.md), on GPUs it has not been measured.
     """
     if how == "model":
-        compiled: nn.Module = torch.compile(model)
+        compiled: nn.Module = torch.compile(model, dynamic=False)
         return compiled
     if how == "blocks":
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 4 * model.layers)
         for block in model.blocks:
-            block.forward = torch.compile(block.forward)
+            block.forward = torch.compile(block.forward, dynamic=False)
     return model

@@ -5,8 +5,13 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
+import torch
+
 from vit_cli.data.summary import describe
 from vit_cli.device import computes_in_bf16, describe_device
+from vit_cli.models.vit import ViT
+from vit_cli.recipe.plain import at_res
+from vit_cli.recipe.plan import PlannedPhase
 from vit_cli.recipe.schema import Recipe
 from vit_cli.section import as_grid
 from vit_cli.train.state import TrainState
@@ -27,6 +32,7 @@ def describe_run(run: Run) -> dict[str, str]:
         "device": f"{plan.processes} x {describe_device(run.world.device)}, {run.precision}",
         "batch": describe_batch(run),
         "steps": f"{plan.total_steps} ({plan.steps_per_epoch:.4g} an epoch, {plan.epoch_at(plan.total_steps):.4g} epochs)",
+        **describe_phases(run),
         "folder": str(run.folder.path),
     }
 
@@ -37,6 +43,37 @@ def describe_batch(run: Run) -> str:
     parts = f"{plan.micro_batches} micro batch" + ("es" if plan.micro_batches > 1 else "")
     fits = f" of {plan.micro_batch}, the most that fits" if run.recipe.train.micro_batch == "auto" else ""
     return f"{plan.batch_size} = {plan.processes} x {plan.process_batch}, in {parts}{fits}"
+
+
+def describe_phases(run: Run) -> dict[str, str]:
+    """Say what training sees of its images until when, and what that saves; nothing where it always sees all."""
+    if not run.recipe.train.phases:
+        return {}
+    parts, (flops, plain) = [], count_train_flops(run)
+    for phase in run.plan.phases:
+        dropped = f" without {phase.drop_tokens:.4g} of the patches" if phase.drop_tokens else ""
+        parts.append(f"{as_grid(phase.res)} pixels{dropped} to step {phase.until_step}")
+    return {"phases": f"{', '.join(parts)}; {flops:.3g} FLOPs in training, without phases {plain:.3g}"}
+
+
+def count_train_flops(run: Run) -> tuple[int, int]:
+    """Count the operations of all training steps, and what they would be without phases."""
+    begin = flops = 0
+    for phase in run.plan.phases:
+        flops += (phase.until_step - begin) * count_phase_flops(run, phase)
+        begin = phase.until_step
+    images = run.plan.batch_size
+    return images * flops, images * run.plan.total_steps * run.model.training_flops()
+
+
+def count_phase_flops(run: Run, phase: PlannedPhase) -> int:
+    """Count what training on one image costs as a phase shows it."""
+    model = run.model
+    if as_grid(phase.res) != as_grid(run.recipe.model.res):
+        with torch.device("meta"):
+            model = at_res(run.recipe.model, phase.res).build(len(run.splits.classes))
+    forward = model.flops(phase.drop_tokens) if isinstance(model, ViT) else model.flops()
+    return 3 * forward - model.stem_flops()
 
 
 def summarise(run: Run, state: TrainState) -> dict[str, Any]:

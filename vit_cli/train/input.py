@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from vit_cli.augment.preprocess import Preprocess, build_eval_transform
-from vit_cli.augment.transforms import build_augmentation
+from vit_cli.augment.transforms import PhasedAugmentation, build_augmentation
 from vit_cli.data.ahead import Patience
 from vit_cli.data.batch import Batch
 from vit_cli.data.cache import cached
@@ -80,7 +80,12 @@ def make_input(recipe: Recipe, splits: Splits, stock: Stock, plan: Plan, preproc
         workers = 0
     on_device = data.augment_on == "device" or (data.augment_on == "auto" and world.device.type == "cuda")
     order = Order(len(samples), recipe.seed, plan.batch_size, data.repeats)
-    augmentation = build_augmentation(recipe.augment, res, preprocess)
+    augmentation = PhasedAugmentation(
+        tuple(
+            (phase.until_step, build_augmentation(recipe.augment, as_grid(phase.res), preprocess))
+            for phase in plan.phases
+        )
+    )
     here: dict[str, Any] = {"rank": world.rank, "size": world.size, "patience": Patience(data.timeout, world.watch.say)}
 
     def read(steps: range, workers: int, *, decodes: bool = True) -> TrainBatches:
@@ -111,7 +116,7 @@ def make_input(recipe: Recipe, splits: Splits, stock: Stock, plan: Plan, preproc
         order,
         RememberedBatches(judged),
         train,
-        partial(change, augmentation=augmentation, seed=recipe.seed) if on_device else as_it_is,
+        partial(change, augmentation=augmentation.at(0), seed=recipe.seed) if on_device else as_it_is,
         by_hand,
         plan.total_steps,
         workers,

@@ -90,7 +90,7 @@ def make_preview(recipe: Recipe, images: int, epochs: int) -> Preview:
 def show(batches: TrainBatches, count: int, epoch: int) -> Batch:
     """Make the first `count` images of the first batch with the randomness of another epoch, counted from 0."""
     order, steps = FirstImages(**asdict(batches.order), count=count), range(epoch, epoch + 1)
-    same = TrainBatches(batches.samples, order, batches.augmentation, steps=steps, max_pixels=batches.max_pixels)
+    same = TrainBatches(batches.samples, order, batches.augmentation.at(0), steps=steps, max_pixels=batches.max_pixels)
     return same.make(epoch)
 
 
@@ -108,5 +108,6 @@ def describe(recipe: Recipe) -> str:
     """Say in one line what happens to a training image."""
     augment = ", ".join(item.name for item in recipe.augment) or "nothing but a resize"
     mix = [f"{name} {alpha:g}" for name, alpha in (("mixup", recipe.mix.mixup), ("cutmix", recipe.mix.cutmix)) if alpha]
-    facts = [f"{as_grid(recipe.model.res)} pixels", f"augment: {augment}", f"mix: {', '.join(mix) or 'nothing'}"]
+    res = next((phase.res for phase in recipe.train.phases), None) or recipe.model.res
+    facts = [f"{as_grid(res)} pixels", f"augment: {augment}", f"mix: {', '.join(mix) or 'nothing'}"]
     return "  ·  ".join([*facts, f"seed {recipe.seed}"])

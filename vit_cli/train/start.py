@@ -13,7 +13,7 @@ from vit_cli.dist.place import name_job, was_restarted
 from vit_cli.dist.world import World, joined
 from vit_cli.recipe.load import Loaded, to_yaml
 from vit_cli.train.course import Options, Outcome, check_same, explaining_memory, make_watcher, reported, train
-from vit_cli.train.describe import describe_doubts, describe_run
+from vit_cli.train.describe import count_train_flops, describe_doubts, describe_run
 from vit_cli.train.environment import check_versions, command_line, describe_environment
 from vit_cli.train.folder import RunFolder, find_begun, make_folder, release_folder, reserve_folder
 from vit_cli.train.lock import locked
@@ -80,4 +80,6 @@ def try_run(loaded: Loaded, options: Options, progress: Progress) -> dict[str, A
             watcher.note(text)
         with explaining_memory(run):
             trial = make_trial(run)
-        return {"plan": run.plan.model_dump(mode="json"), **describe_cost(run), **describe_trial(run, trial)}
+        flops, plain = count_train_flops(run)
+        cost = {**describe_cost(run), "train_flops": flops, "train_flops_without_phases": plain}
+        return {"plan": run.plan.model_dump(mode="json"), **cost, **describe_trial(run, trial)}

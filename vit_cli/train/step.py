@@ -35,6 +35,7 @@ def take_step(run: Run, batch: Batch, step: int, stop: StopFlag) -> StepResult:
     plan, world = run.plan, run.world
     batch = run.input.finish(batch.to(world.device))
     run.statistics.keep()
+    run.dropping.enter(step)
     total = torch.zeros((), device=world.device)
     for number in range(plan.micro_batches):
         images, targets = draw(run, batch, step, number)

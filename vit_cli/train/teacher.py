@@ -48,11 +48,12 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Student:
-    """What a teacher has to know of its student."""
+    """What a teacher has to know of its student, whose images also come at the resolutions of `phases`."""
 
     classes: Sequence[str]
     preprocess: Preprocess
     res: Grid
+    phases: tuple[Grid, ...] = ()
 
 
 def open_teacher(choice: TorchvisionTeacher | Path, student: Student, world: World) -> Teacher:
@@ -65,7 +66,8 @@ def open_teacher(choice: TorchvisionTeacher | Path, student: Student, world: Wor
         raise CheckpointError(f"there is no teacher {path}", explain_missing(choice))
     teacher = open_own(choice, student, world) if isinstance(choice, Path) else open_torchvision(choice, student, world)
     teacher.network.eval().requires_grad_(False)
-    try_out(teacher, path, student, world)
+    for res in dict.fromkeys((student.res, *student.phases)):
+        try_out(teacher, path, res, world)
     return teacher
 
 
@@ -102,6 +104,8 @@ def open_own(path: Path, student: Student, world: World) -> Teacher:
             f"It knows {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}.\n"
             f"Fine-tune it on your images first: vit finetune {path} --data DIR",
         )
+    for res in student.phases:
+        ready.model.allow(res)
     order = [names.index(name) for name in student.classes]
     scale, shift = compare_normalisation(student.preprocess, ready.preprocess, world.device)
     return Teacher(
@@ -158,12 +162,12 @@ def compare_normalisation(
     return scale.to(device, torch.float32), shift.to(device, torch.float32)
 
 
-def try_out(teacher: Teacher, path: Path, student: Student, world: World) -> None:
-    """Ask a teacher once; CheckpointError if images of the student's size are not for it."""
+def try_out(teacher: Teacher, path: Path, res: Grid, world: World) -> None:
+    """Ask a teacher once; CheckpointError if images of `res` are not for it."""
     try:
-        teacher(torch.zeros(1, 3, *student.res, device=world.device))
+        teacher(torch.zeros(1, 3, *res, device=world.device))
     except (AssertionError, RuntimeError, ValueError) as error:
         raise CheckpointError(
-            f"the teacher {path} can't take images of {student.res} pixels: {str(error).partition(chr(10))[0][:120]}",
-            "Change model.res, or the teacher.",
+            f"the teacher {path} can't take images of {res} pixels: {str(error).partition(chr(10))[0][:120]}",
+            "Change model.res, train.phases, or the teacher.",
         ) from error

@@ -36,6 +36,7 @@ from vit_cli.recipe.plan import Plan, make_plan
 from vit_cli.recipe.schema import Recipe
 from vit_cli.section import Scale, as_grid
 from vit_cli.train.compile import compile_model
+from vit_cli.train.dropping import Dropping, NoDropping, build_dropping
 from vit_cli.train.fit import Trial, find_micro_batch
 from vit_cli.train.folder import RunFolder
 from vit_cli.train.graph import Step, choose_step
@@ -68,6 +69,7 @@ class Run:
     input: Input
     mixer: Mixer | NoMix
     take_step: Step
+    dropping: Dropping | NoDropping
     loss: nn.Module
     objective: Objective
     penalty: L1 | NoPenalty
@@ -103,16 +105,15 @@ def wire(
     set_determinism(recipe.train.deterministic)
     preprocess = make_preprocess(recipe)
     task = make_task(recipe.task, splits.classes, splits.scale)
-    teacher = find_teacher(recipe, splits, preprocess, world)
-    model = build_model(recipe, saved, splits, world, changes)
+    teacher = find_teacher(recipe, splits, plan, preprocess, world)
+    model = build_model(recipe, saved, splits, plan, world, changes)
     precision = choose_precision(recipe.train.precision, world.device, model.width)
     agree = world.any if recipe.train.shard == "full" else bool  # processes with parts judge every batch together
     loss = build_loss(recipe, splits, world)
     in_precision = partial(autocast, world.device, precision)
     stock = lay_in(recipe, splits, world)
     alone = build_objective(recipe.distill, teacher, model, model, loss, in_precision)
-    trial = Trial(recipe, model, alone, world, outputs=len(splits.classes))
-    plan = make_plan(recipe, len(splits.train), world.size, find_micro_batch(plan, trial, resumed))
+    plan = fit_plan(plan, Trial(recipe, model, alone, world, outputs=len(splits.classes)), resumed)
     wrapped = world.wrap(compile_model(model, recipe.train.compile))
     parameters = dict(model.named_parameters())
     input = make_input(recipe, splits, stock, plan, preprocess, world)
@@ -134,6 +135,7 @@ def wire(
         input=input,
         mixer=recipe.mix.build(recipe.seed, len(splits.classes), plan.batch_size, plan.mix_group, plan.mix_until_step),
         take_step=choose_step(recipe, plan, world),
+        dropping=build_dropping(plan, model),
         loss=loss,
         objective=build_objective(recipe.distill, teacher, wrapped, model, loss, in_precision),
         penalty=build_penalty(recipe, model),
@@ -150,11 +152,13 @@ def wire(
     )
 
 
-def find_teacher(recipe: Recipe, splits: Splits, preprocess: Preprocess, world: World) -> Teacher | None:
+def find_teacher(recipe: Recipe, splits: Splits, plan: Plan, preprocess: Preprocess, world: World) -> Teacher | None:
     """Open the teacher that a recipe names, if it does; before the student's first weights are drawn."""
     if recipe.distill is None:
         return None
-    return open_teacher(recipe.distill.teacher, Student(splits.classes, preprocess, as_grid(recipe.model.res)), world)
+    phases = tuple(as_grid(phase.res) for phase in plan.phases)
+    student = Student(splits.classes, preprocess, as_grid(recipe.model.res), phases)
+    return open_teacher(recipe.distill.teacher, student, world)
 
 
 def open_bad_images(recipe: Recipe, folder: RunFolder, splits: Splits, world: World, resumes: bool) -> BadImageLog:
@@ -168,13 +172,22 @@ def build_loss(recipe: Recipe, splits: Splits, world: World) -> nn.Module:
     return recipe.loss.build(splits.classes, count_images(splits.train)).to(world.device)
 
 
-def build_model(recipe: Recipe, saved: Saved | None, splits: Splits, world: World, changes: list[str]) -> Classifier:
+def fit_plan(plan: Plan, trial: Trial, resumed: Mapping[str, Any] | None) -> Plan:
+    """Give the plan with the micro batch that fits, where the recipe leaves that to the memory."""
+    return make_plan(trial.recipe, plan.images, plan.processes, find_micro_batch(plan, trial, resumed))
+
+
+def build_model(
+    recipe: Recipe, saved: Saved | None, splits: Splits, plan: Plan, world: World, changes: list[str]
+) -> Classifier:
     """Build the model with its first weights, on its device and in parts if asked; add to `changes` what fine-tuning changed."""
     seed_all(recipe.seed)
     model = recipe.model.build(len(splits.classes)).to(world.device)
     if recipe.finetune and saved:
         changes += load_first_weights(model, recipe, recipe.finetune, saved, splits.classes)
     recompute(model, recipe.train.recompute)
+    for phase in plan.phases:
+        model.allow(as_grid(phase.res))
     if recipe.train.shard == "full":
         world.shard(model)
     return model

@@ -73,6 +73,9 @@ def write_mnist(root: Path, images: int) -> Path:
 class Jitter:
     """Crop 6x6 somewhere, then flip and add noise: all of it random."""
 
+    def at(self, step: int) -> Jitter:
+        return self
+
     def draw(self, keys: Keys) -> list[list[float]]:
         return Dice(keys).uniform(count=2).tolist()
 
@@ -95,6 +98,9 @@ class Jitter:
 
 class Whole:
     """Leave images as they are."""
+
+    def at(self, step: int) -> Whole:
+        return self
 
     def draw(self, keys: Keys) -> list[None]:
         return [None] * len(keys)
