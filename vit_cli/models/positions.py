@@ -39,6 +39,9 @@ class Stretch(Section):
         return " + ".join([self.mode, *extras]).replace("_", " ")
 
 
+DEFAULT = Stretch()
+
+
 def resize_positions(table: Tensor, source: Grid, target: Grid, stretch: Stretch) -> Tensor:
     """Stretch a grid of positional embeddings to another grid (ViT, section 3.2; bicubic as in DeiT).
 
@@ -84,7 +87,7 @@ def stretch_on_the_way(vectors: Tensor, source: Grid, target: Grid) -> Tensor:
     if source == target:
         return vectors
     rows, columns = (
-        resize_positions(torch.eye(old, device=vectors.device), Grid(old, 1), Grid(new, 1), Stretch())
+        resize_positions(torch.eye(old, device=vectors.device), Grid(old, 1), Grid(new, 1), DEFAULT)
         for old, new in zip(source, target, strict=True)
     )
     with torch.autocast(vectors.device.type, enabled=False):

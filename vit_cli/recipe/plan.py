@@ -146,9 +146,11 @@ def make_phases(recipe: Recipe, steps_per_epoch: Fraction, total_steps: int) -> 
     for number, phase in enumerate(recipe.train.phases):
         end = ceil(exact_steps(phase.until, steps_per_epoch, total_steps))
         begin = phases[-1].until_step if phases else 0
-        if not begin < end <= total_steps:
-            problem = f"begins at step {begin}" if end <= begin else f"is in a run of {total_steps} steps"
-            raise RecipeError(f"train.phases.{number}.until: {phase.until} are {end} steps, but the phase {problem}")
+        where = f"train.phases.{number}.until: {phase.until}"
+        if end > total_steps:
+            raise RecipeError(f"{where} are {end} steps, more than the run of {total_steps} steps")
+        if end <= begin:
+            raise RecipeError(f"{where} is step {end}, and the phase begins at step {begin}")
         res = recipe.model.res if phase.res is None else phase.res
         phases.append(PlannedPhase(until_step=end, res=res, drop_tokens=phase.drop_tokens))
     if not phases or phases[-1].until_step < total_steps:

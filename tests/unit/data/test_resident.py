@@ -14,7 +14,7 @@ from vit_cli.augment.crops import RandomCrop, RandomResizedCrop
 from vit_cli.augment.geometry import Flip
 from vit_cli.augment.policies import RandAugment
 from vit_cli.augment.preprocess import Preprocess
-from vit_cli.augment.transforms import build_augmentation
+from vit_cli.augment.transforms import PhasedAugmentation, build_augmentation
 from vit_cli.data import resident
 from vit_cli.data.batch import Batch
 from vit_cli.data.cache import cached
@@ -104,3 +104,41 @@ def test_small_images_for_a_large_model_are_made_few_at_a_time() -> None:
     large = ResidentBatches(samples, found, order, AUGMENT, res=Grid(384, 384), steps=range(4))
     assert large.images_at_once * 3 * 384 * 384 <= resident.BLOCK_BYTES
     assert ResidentBatches(samples, found, order, AUGMENT, res=RES, steps=range(4)).images_at_once == 2048
+
+
+SMALLER = build_augmentation([RandomResizedCrop(), Flip(), RandAugment()], Grid(6, 8), Preprocess())
+PHASED = PhasedAugmentation(((4, SMALLER), (9, AUGMENT), (11, SMALLER), (20, AUGMENT)))
+PLACES = [("whole", {}), ("first of three", {"rank": 0, "size": 3}), ("last of three", {"rank": 2, "size": 3})]
+
+
+@pytest.mark.parametrize("changes", [True, False])
+@pytest.mark.parametrize("place", [part for _, part in PLACES], ids=[name for name, _ in PLACES])
+def test_a_block_that_holds_the_border_of_a_phase_is_made_in_both_sizes(
+    place: dict[str, int], changes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident, "BLOCK_IMAGES", 9 * 6)
+    samples = open_samples("cached")
+    order, found = Order(len(samples), 3, 9, 2), find_resident(samples)
+    assert found is not None
+    options = {"steps": range(1, 20), "changes": changes, **place}
+    ours = list(ResidentBatches(samples, found, order, PHASED, res=RES, **options))
+    assert [tuple(batch.images.shape[2:]) for batch in ours] == [(6, 8)] * 3 + [RES] * 5 + [(6, 8)] * 2 + [RES] * 9
+    check_equal(ours, TrainBatches(samples, order, PHASED, **options))
+
+
+def test_a_phase_changes_the_size_and_nothing_else() -> None:
+    samples = open_samples("cached")
+    order = Order(len(samples), 3, 9)
+    phased, small, large = (
+        list(TrainBatches(samples, order, augmentation, steps=range(12))) for augmentation in (PHASED, SMALLER, AUGMENT)
+    )
+    check_equal(phased, small[:4] + large[4:9] + small[9:11] + large[11:])
+
+
+def test_workers_make_the_phases_of_their_steps() -> None:
+    samples = open_samples("cached")
+    order, found = Order(len(samples), 3, 9), find_resident(samples)
+    assert found is not None
+    expected = list(TrainBatches(samples, order, PHASED, steps=range(2, 14)))
+    check_equal(TrainBatches(samples, order, PHASED, steps=range(2, 14), workers=2), expected)
+    check_equal(ResidentBatches(samples, found, order, PHASED, res=RES, steps=range(2, 14), workers=2), expected)

@@ -10,8 +10,11 @@ from scipy.ndimage import zoom
 
 from vit_cli.errors import CheckpointError
 from vit_cli.models.adapt import load_weights, replace_head, stretch_tables
-from vit_cli.models.positions import Stretch, resize_positions
+from vit_cli.models.deit import Deit
+from vit_cli.models.hybrid import Hybrid
+from vit_cli.models.positions import FixedPositions, Stretch, resize_positions
 from vit_cli.models.vit import Vit
+from vit_cli.recipe.plain import at_res
 from vit_cli.section import Grid
 
 
@@ -142,3 +145,48 @@ def test_what_does_not_fit_is_named_with_both_shapes_and_nothing_is_loaded() -> 
 def test_a_long_list_of_what_does_not_fit_is_cut() -> None:
     with pytest.raises(CheckpointError, match="and 13 more"):
         load_weights(section().build(3), {})
+
+
+FREE: list[Vit | Deit | Hybrid] = [
+    section(),
+    section(cls_position=False, registers=2, pool="map", cls_token=True, qk_norm=True),
+    *(section(depth=2, **kind) for kind in KINDS[:4]),
+    section(positions="sincos2d"),
+    section(positions="sincos2d", positions_at="shared", pool="gap"),
+    section(positions="rope", depth=2, registers=1),
+    section(positions="none", pool="cls_gap"),
+    Deit(width=8, depth=1, heads=2, patch=4, res=16),
+    Hybrid(width=8, depth=1, heads=2, patch=2, backbone="stem", res=32),
+]
+
+
+@pytest.mark.parametrize("res", [(8, 8), (8, 16)], ids=str)
+@pytest.mark.parametrize("whole", FREE, ids=lambda whole: f"{whole.name} {whole.positions} {whole.positions_at}")
+def test_a_model_that_allows_another_size_answers_as_if_it_were_fitted_to_it(
+    whole: Vit | Deit | Hybrid, res: tuple[int, int]
+) -> None:
+    """Sines and cosines are stretched too, as a table that is learned would be: the model stays that of its own grid."""
+    torch.manual_seed(0)
+    model = whole.build(5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    small = at_res(whole, res)
+    fitted = small.build(5)
+    stretched = stretch_tables(model.state_dict(), whole.position_grids(), small.position_grids(), Stretch())
+    load_weights(fitted, stretched.weights)
+    if isinstance(model.positions, FixedPositions):
+        fitted.positions.table = resize_positions(model.positions.table, whole.grid, small.grid, Stretch())
+    images = torch.randn(3, 3, *res)
+    with pytest.raises(ValueError, match=f"images of {Grid(*res)} for a model of"):
+        model(images)
+    model.allow(Grid(*res))
+    torch.testing.assert_close(model(images), fitted(images), rtol=1e-6, atol=1e-6)
+
+
+def test_weights_learn_through_positions_that_are_stretched_on_the_way() -> None:
+    model = section(positions_at="layers", depth=2).build(3)
+    torch.nn.init.normal_(model.head.weight)
+    model.allow(Grid(8, 12))
+    model(torch.randn(2, 3, 8, 12)).square().sum().backward()
+    assert all(table.table.grad.abs().sum() > 0 for table in model.positions.tables)

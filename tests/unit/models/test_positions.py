@@ -21,6 +21,7 @@ from vit_cli.models.positions import (
     Stretch,
     resize_positions,
     sincos2d,
+    stretch_on_the_way,
 )
 from vit_cli.section import Grid
 
@@ -201,3 +202,28 @@ def test_tokens_without_a_position_are_left_alone(positions: Positions, prefix: 
 
 def test_fixed_positions_are_no_part_of_the_weights() -> None:
     assert FixedPositions(Grid(2, 3), 4).state_dict() == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [((14, 14), (8, 8)), ((4, 6), (3, 5)), ((3, 2), (6, 7)), ((1, 4), (1, 2))]
+)
+def test_stretching_on_the_way_is_stretching_with_the_gradient_of_it(
+    source: tuple[int, int], target: tuple[int, int]
+) -> None:
+    given = table(Grid(*source)).requires_grad_()
+    weights = table(Grid(*target))
+    ways = [
+        stretch_on_the_way(given, Grid(*source), Grid(*target)),
+        resize_positions(given, Grid(*source), Grid(*target), Stretch()),
+    ]
+    torch.testing.assert_close(*ways, rtol=1e-5, atol=1e-6)
+    gradients = [torch.autograd.grad((way * weights).sum(), given)[0] for way in ways]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-6)
+
+
+def test_stretching_on_the_way_is_in_float32_whatever_is_around_it() -> None:
+    given = table(Grid(4, 4))
+    exact = stretch_on_the_way(given, Grid(4, 4), Grid(3, 3))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(stretch_on_the_way(given, Grid(4, 4), Grid(3, 3)), exact)
+    assert stretch_on_the_way(given, Grid(4, 4), Grid(4, 4)) is given

@@ -15,6 +15,9 @@ from vit_cli.recipe.load import load_recipe
         (["schedule.warmup=30 steps"], "schedule.warmup  30 steps is longer than the run, which is 20 steps"),
         (["schedule.cooldown=30 steps"], "schedule.cooldown  30 steps is longer"),
         (["mix.until=30 steps"], "mix.until  30 steps is longer"),
+        (["train.phases=[{until: 30 steps}]"], "train.phases.0.until  30 steps is longer than the run, which is 20 steps"),
+        (["train.phases=[{until: 0%}]"], "train.phases.0.until  a phase must end after it begins, at 0 steps"),
+        (["train.phases=[{until: 50%}, {until: 40%}]"], "train.phases.1.until  a phase must end after it begins, at 50%"),
         (["eval.every=0 epochs"], "eval.every  must be above zero"),
         (["save.every=0%"], "save.every  must be above zero"),
         (["track.log_every=0 steps"], "track.log_every  must be above zero"),
@@ -49,6 +52,7 @@ def test_what_contradicts_itself_is_refused(changes: list[str], problem: str) ->
         ["train.batch_size=1"],
         ["train.batch_size=1", "mix={mixup: 0.2, prob: 0.0}"],
         ["augment.2={name: random_crop}"],
+        ["train.phases=[{until: 5 steps}, {until: 50%}, {until: 1 epoch}]"],
         ["mix.cutmix=1.0", "loss={name: binary_cross_entropy, label_smoothing: 0.1, class_weights: auto}"],
     ],
 )

@@ -32,8 +32,22 @@ def test_durations_of_every_unit_become_steps() -> None:
     assert plan_of().mix_until_step == 20
 
 
+def test_phases_cover_the_run_and_all_is_seen_after_them() -> None:
+    plan = plan_of("train.phases=[{until: 3 steps, res: 16}, {until: 50%, res: [16, 32], drop_tokens: 0.5}]")
+    assert [tuple(phase.model_dump().values()) for phase in plan.phases] == [
+        (3, 16, 0.0),
+        (10, (16, 32), 0.5),
+        (20, 224, 0.0),
+    ]
+    found = [plan.phases.index(plan.phase_at(step)) for step in range(20)]
+    assert found == [0] * 3 + [1] * 7 + [2] * 10
+    assert [phase.until_step for phase in plan_of().phases] == [20]
+    assert [phase.until_step for phase in plan_of("train.phases=[{until: 100%, drop_tokens: 0.5}]").phases] == [20]
+
+
 def test_the_plan_outlives_json() -> None:
-    plan = plan_of("train.ema={decay: 0.9}", "eval.every=0.1 epochs")
+    phase = "train.phases=[{until: 50%, res: [16, 32], drop_tokens: 0.5}]"
+    plan = plan_of("train.ema={decay: 0.9}", "eval.every=0.1 epochs", phase)
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
 
 
@@ -83,6 +97,8 @@ def test_the_learning_rate_is_the_peak_times_the_schedule() -> None:
         (["train.batch_size=7", "train.micro_batch=4", "mix.mixup=0.2"], 1000, 1, "the nearest is 7"),
         (["schedule.warmup=1 epoch"], 1000, 1, "63 steps of warm-up do not fit into the run of 20 steps"),
         (["schedule.warmup=11 steps", "schedule.cooldown=10 steps"], 1000, 1, "and 10 of cooldown do not fit"),
+        (["train.phases=[{until: 1 epoch}]"], 1000, 1, "phases.0.until: 1 epoch are 63 steps, more than the run of 20"),
+        (["train.phases=[{until: 50%}, {until: 9 steps}]"], 1000, 1, "9 steps is step 9, and the phase begins at step 10"),
         (["mix.until=1 epoch"], 1000, 1, "mix.until: 1 epoch are 63 steps, more than the run of 20 steps"),
     ],
 )  # fmt: skip

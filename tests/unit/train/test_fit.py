@@ -26,7 +26,7 @@ from vit_cli.train.objective import FromLabels
 
 CPU = World(0, 1, torch.device("cpu"))
 RESNET = "model={name: resnet, blocks: [1], width: 8, res: 32, small_stem: true}"
-VIT = "model={name: vit, width: 16, depth: 2, heads: 2, patch: 8, res: 32, drop_path: 0.2}"
+VIT = "model={name: vit, width: 16, depth: 2, heads: 2, patch: 8, res: 32, drop_path: 0.1}"
 
 
 class Small(nn.Module):

@@ -65,6 +65,14 @@ def test_without_mixing_nothing_is_mixed() -> None:
     assert "mix: nothing" in preview.facts
 
 
+def test_a_preview_is_of_the_first_phase_in_every_epoch() -> None:
+    recipe = recipe_of("train.phases=[{until: 1 step, res: 16}]", "model.patch=8", "mix.mixup=0.4")
+    preview = make_preview(recipe, images=3, epochs=2)
+    assert preview.versions.shape == (2, 3, 3, 16, 16)
+    assert preview.mixed.shape[1:] == (3, 16, 16)
+    assert preview.facts.startswith("16x16 pixels")
+
+
 def test_originals_are_whole_and_one_that_can_not_be_read_says_why(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "photos", {"cat": 10, "dog": 10})
     for number in range(4):

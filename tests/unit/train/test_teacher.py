@@ -172,3 +172,20 @@ def test_a_model_of_torchvision_for_other_classes_is_refused(tmp_path: Path) -> 
     error = refusal(TorchvisionTeacher(model="resnet18", weights=tmp_path / "teacher.pth"), student())
     assert "fc.weight: 5x512 in the file, 3x512 in the model" in error.problem
     assert "3 classes" in error.hint
+
+
+def test_a_teacher_sees_the_images_of_all_phases(tmp_path: Path) -> None:
+    ready = get_ready(write(tmp_path), ALONE, res=4)
+    teacher = open_teacher(tmp_path, Student(NAMES, THEIRS, Grid(8, 8), (Grid(4, 4), Grid(8, 8))), ALONE)
+    torch.testing.assert_close(answer(teacher, THEIRS, res=4), ready.model(ready.prepare(pictures(4))))
+    assert answer(teacher, THEIRS).shape == (2, 3)
+
+
+def test_a_teacher_that_is_bound_to_its_grid_is_refused_for_phases(tmp_path: Path) -> None:
+    section = Vit(width=8, depth=1, heads=1, patch=4, res=8, positions="relative")
+    about = {"model": section.model_dump(mode="json"), "res": [8, 8], "class_names": list(NAMES)}
+    write_model(tmp_path, section.build(3).state_dict(), about | {"preprocess": THEIRS.model_dump(mode="json")})
+    assert open_teacher(tmp_path, student(), ALONE)
+    error = refusal(tmp_path, Student(NAMES, THEIRS, Grid(8, 8), (Grid(4, 4),)))
+    assert "can't take images of 4x4 pixels" in error.problem
+    assert "train.phases" in error.hint
