@@ -78,6 +78,18 @@ def test_a_run_stopped_after_every_single_step_ends_equal_to_the_bit(vit: Run, r
     assert same(*best)
 
 
+def test_a_run_with_muon_ends_equal_to_the_bit_too(vit: Run, recipe: Path, tmp_path: Path) -> None:
+    muon = "optim={name: muon, lr: 2e-3, layer_decay: 0.8}"
+    assert vit("train", recipe, muon, "--out", tmp_path / "whole", "-q").code == 0
+    assert vit("train", recipe, muon, "--out", tmp_path / "parted", "--time", "0s", "-q").code == 143
+    assert vit("resume", tmp_path / "parted", "-q").code == 0
+    whole = final(tmp_path / "whole")
+    kinds = {name.partition(".")[2] for name in whole if name[0].isdecimal()}
+    assert kinds == {"momentum", "exp_avg", "exp_avg_sq", "updates"}
+    assert same(whole, final(tmp_path / "parted"))
+    assert rows(tmp_path / "whole") == rows(tmp_path / "parted")
+
+
 def test_a_run_without_a_checkpoint_starts_again_and_ends_equal(vit: Run, recipe: Path, tmp_path: Path) -> None:
     assert vit("train", recipe, "--out", tmp_path / "whole", "-q").code == 0
     assert vit("train", recipe, "--out", tmp_path / "parted", "--time", "0s", "-q").code == 143

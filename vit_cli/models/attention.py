@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -102,6 +104,8 @@ class Attention(nn.Module):
 
     Queries and keys may be normalised for each head (ViT-22B), then turned by their place (`rope.turn`).
     """
+
+    stacked: ClassVar = {"qkv": 3}
 
     def __init__(
         self,

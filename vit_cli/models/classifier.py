@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -45,6 +46,19 @@ class Classifier(nn.Module):
         Biases, norms, positions, tokens and scales do not decay (big_vision, optax.py; CCT's authors let positions decay).
         """
         return name.endswith(".weight") and parameter.ndim >= 2
+
+    def matrices(self, name: str, parameter: Tensor) -> int:
+        """Count the matrices between hidden features that the parameter holds, one above another; 0 for all else.
+
+        They are the kernels of dense layers behind what makes tokens and before the head. A module names those of its
+        layers that hold several in `stacked`. A single row is no matrix.
+        """
+        is_outer = self.layer_of(name) == 0 or name.startswith(("head", *self.head_names))
+        if is_outer or not self.decays(name, parameter) or parameter.ndim != 2 or len(parameter) == 1:
+            return 0
+        owner, _, layer = name.removesuffix(".weight").rpartition(".")
+        stacked: Mapping[str, int] = getattr(self.get_submodule(owner), "stacked", {})
+        return stacked.get(layer, 1)
 
     @abstractmethod
     def flops(self) -> int:

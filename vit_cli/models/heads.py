@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from vit_cli.models.layers import Gelu, Mlp
 
 class MapHead(nn.Module):
     """Pool tokens by attention with one learned query, then an MLP ("Scaling Vision Transformers", big_vision's MAPHead)."""
+
+    stacked: ClassVar = {"kv": 2}
 
     def __init__(self, width: int, heads: int, mlp: int, norm_eps: float = 1e-6, gelu: Gelu = "tanh") -> None:
         super().__init__()

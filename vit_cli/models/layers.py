@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +52,8 @@ class SwiGlu(nn.Module):
 
     `fc1` holds the gate's rows, then the value's.
     """
+
+    stacked: ClassVar = {"fc1": 2}
 
     def __init__(self, width: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()

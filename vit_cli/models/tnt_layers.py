@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from vit_cli.models.attention import attend
@@ -61,6 +63,8 @@ class Fold(nn.Module):
 
 class SplitAttention(nn.Module):
     """Let every token look at every other; queries and keys share a layer, values have their own, neither has a bias."""
+
+    stacked: ClassVar = {"qk": 2}
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()

@@ -16,12 +16,18 @@ MomentumShare = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ParamGroup(TypedDict):
-    """Parameters that are updated alike, as torch's optimisers take them; `lr_scale` is for `set_lr`."""
+    """Parameters that are updated alike, as torch's optimisers take them; `lr_scale` is for `set_lr`, `matrices` for Muon."""
 
     params: list[Tensor]
     weight_decay: float
     lr_scale: float
+    matrices: int
     name: str
+
+
+def no_matrices(name: str, parameter: Tensor) -> int:  # noqa: ARG001
+    """Count none, for optimisers that treat all parameters alike."""
+    return 0
 
 
 def make_groups(
@@ -32,14 +38,16 @@ def make_groups(
     decays: Callable[[str, Tensor], bool],
     layer_of: Callable[[str], int],
     layers: int,
+    matrices: Callable[[str, Tensor], int] = no_matrices,
 ) -> list[ParamGroup]:
     """Sort the trainable parameters into as few groups as possible, each into exactly one.
 
     A parameter of layer l learns at layer_decay ** (layers - l) times the learning rate, so layer `layers`, the head,
     at the full one (Clark et al. 2020, ELECTRA; numbered as in BEiT). The weight decay goes only to the parameters
-    that `decays` names. Raises ValueError if `layer_of` leaves 0..`layers`.
+    that `decays` names. Those that hold another number of `matrices` stand apart. Raises ValueError if `layer_of`
+    leaves 0..`layers`.
     """
-    groups: dict[tuple[float, float], ParamGroup] = {}
+    groups: dict[tuple[float, float, int], ParamGroup] = {}
     for name, parameter in named_parameters:
         if not parameter.requires_grad:
             continue
@@ -48,9 +56,10 @@ def make_groups(
             raise ValueError(f"{name} is said to be in layer {layer}, outside 0 to {layers}.")
         decay = weight_decay if decays(name, parameter) else 0.0
         scale = layer_decay ** (layers - layer)
-        label = f"weight_decay {decay:g}, lr x {scale:.4g}"
-        group = ParamGroup(params=[], weight_decay=decay, lr_scale=scale, name=label)
-        groups.setdefault((decay, scale), group)["params"].append(parameter)
+        count = matrices(name, parameter)
+        label = f"weight_decay {decay:g}, lr x {scale:.4g}" + (f", matrices {count}" if count else "")
+        group = ParamGroup(params=[], weight_decay=decay, lr_scale=scale, matrices=count, name=label)
+        groups.setdefault((decay, scale, count), group)["params"].append(parameter)
     return list(groups.values())
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from vit_cli.optim.adamw import AdamW
 from vit_cli.optim.lamb import Lamb
+from vit_cli.optim.muon import Muon
 from vit_cli.optim.sgd import Sgd
 
-Optimizer = Annotated[AdamW | Sgd | Lamb, Field(discriminator="name")]
+Optimizer = Annotated[AdamW | Sgd | Lamb | Muon, Field(discriminator="name")]

@@ -30,6 +30,7 @@ def check(recipe: Recipe | FinetuneRecipe) -> list[Problem]:
         check_task(recipe),
         check_blocks(recipe),
         check_phases(recipe),
+        check_parts(recipe),
     )
     return [problem for problems in found for problem in problems]
 
@@ -133,6 +134,15 @@ def check_task(recipe: Choices) -> Iterator[Problem]:
         yield Problem(("train", "early_stop", "metric"), f"top1 is for classification; {task} has score or loss")
     if recipe.distill is not None:
         yield Problem(("distill",), f"is for classification: a teacher's answers are classes, not those of {task}")
+
+
+def check_parts(recipe: Choices) -> Iterator[Problem]:
+    """An optimiser that looks at whole matrices can't go on with parts of them."""
+    if recipe.train.shard == "full" and recipe.optim.name == "muon":
+        yield Problem(
+            ("train", "shard"),
+            "full leaves a process only rows of a matrix, and muon needs all of it; take none, or optim.name=adamw",
+        )
 
 
 def check_separators(recipe: Choices) -> Iterator[Problem]:

@@ -29,7 +29,8 @@ from vit_cli.models.classifier import Classifier
 from vit_cli.models.recompute import recompute
 from vit_cli.optim.clip import Clip, NoClip
 from vit_cli.optim.ema import Ema, NoEma
-from vit_cli.optim.groups import make_groups
+from vit_cli.optim.groups import make_groups, no_matrices
+from vit_cli.optim.muon import Muon
 from vit_cli.optim.penalty import L1, NoPenalty
 from vit_cli.recipe.plain import read_section
 from vit_cli.recipe.plan import Plan, make_plan
@@ -208,6 +209,7 @@ def build_optimizer(recipe: Recipe, model: Classifier) -> torch.optim.Optimizer:
         decays=model.decays,
         layer_of=model.layer_of,
         layers=model.layers,
+        matrices=model.matrices if isinstance(recipe.optim, Muon) else no_matrices,
     )
     return recipe.optim.build(groups)
 

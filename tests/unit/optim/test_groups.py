@@ -57,6 +57,22 @@ def test_without_any_decay_one_group_suffices() -> None:
     assert len(groups_of(model(), weight_decay=0.0)) == 1
 
 
+def test_parameters_with_other_numbers_of_matrices_stand_apart() -> None:
+    net = model()
+    groups = make_groups(
+        net.named_parameters(),
+        weight_decay=0.1,
+        layer_decay=1.0,
+        decays=is_kernel,
+        layer_of=layer_of,
+        layers=LAYERS,
+        matrices=lambda name, parameter: {"0.weight": 3, "2.weight": 1}.get(name, 0),
+    )
+    counts = {id(parameter): group["matrices"] for group in groups for parameter in group["params"]}
+    assert [counts[id(net[layer].weight)] for layer in range(4)] == [3, 0, 1, 0]
+    assert len({group["name"] for group in groups}) == len(groups) == 4
+
+
 def test_group_names_differ() -> None:
     names = [group["name"] for group in groups_of(model(), layer_decay=0.75)]
     assert len(names) == len(set(names)) == 7
@@ -84,7 +100,7 @@ def test_a_layer_above_the_head_is_refused() -> None:
 
 def test_setting_the_rate_reaches_the_weights() -> None:
     weight = nn.Parameter(torch.ones(2, 2))
-    group = ParamGroup(params=[weight], weight_decay=0.5, lr_scale=0.5, name="all")
+    group = ParamGroup(params=[weight], weight_decay=0.5, lr_scale=0.5, matrices=0, name="all")
     optimizer = AdamW().build([group])
     set_lr(optimizer, 0.2)
     weight.grad = torch.zeros(2, 2)

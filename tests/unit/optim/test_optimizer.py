@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vit_cli.optim.adamw import AdamW
 from vit_cli.optim.groups import ParamGroup, set_lr
 from vit_cli.optim.lamb import Lamb
+from vit_cli.optim.muon import Muon
 from vit_cli.optim.optimizer import Optimizer
 from vit_cli.optim.sgd import Sgd
 
@@ -23,6 +24,7 @@ SECTIONS = [
     Sgd(weight_decay=0.1, nesterov=True),
     Sgd(momentum=0.0),
     Lamb(weight_decay=0.1),
+    Muon(weight_decay=0.1),
 ]
 DECAY = 0.1
 LR = 0.05
@@ -34,9 +36,9 @@ def weights() -> list[nn.Parameter]:
     return [nn.Parameter(torch.randn(3, 2)), nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.randn(3))]
 
 
-def start(section: AdamW | Sgd | Lamb, params: list[nn.Parameter]) -> torch.optim.Optimizer:
-    decayed = ParamGroup(params=params[:2], weight_decay=DECAY, lr_scale=1.0, name="kernels")
-    others = ParamGroup(params=params[2:], weight_decay=0.0, lr_scale=1.0, name="others")
+def start(section: Optimizer, params: list[nn.Parameter]) -> torch.optim.Optimizer:
+    decayed = ParamGroup(params=params[:2], weight_decay=DECAY, lr_scale=1.0, matrices=1, name="kernels")
+    others = ParamGroup(params=params[2:], weight_decay=0.0, lr_scale=1.0, matrices=0, name="others")
     optimizer = section.build([decayed, others])
     set_lr(optimizer, LR)
     return optimizer
@@ -107,7 +109,7 @@ def test_ten_steps_equal_a_plain_loop(section: AdamW | Sgd | Lamb, plain: Plain)
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=repr)
-def test_a_saved_optimizer_goes_on_bit_for_bit(section: AdamW | Sgd | Lamb) -> None:
+def test_a_saved_optimizer_goes_on_bit_for_bit(section: Optimizer) -> None:
     straight = weights()
     run(start(section, straight), straight, range(6))
 
@@ -127,7 +129,7 @@ def test_a_saved_optimizer_goes_on_bit_for_bit(section: AdamW | Sgd | Lamb) -> N
 def test_lamb_steps_as_far_as_its_weights_are_long() -> None:
     weight = nn.Parameter(torch.randn(5, 5, generator=torch.Generator().manual_seed(0)))
     before = weight.detach().clone()
-    optimizer = Lamb().build([ParamGroup(params=[weight], weight_decay=0.1, lr_scale=1.0, name="kernel")])
+    optimizer = Lamb().build([ParamGroup(params=[weight], weight_decay=0.1, lr_scale=1.0, matrices=0, name="kernel")])
     set_lr(optimizer, 0.01)
     weight.grad = 1e-3 * torch.ones(5, 5)
     optimizer.step()
@@ -136,7 +138,7 @@ def test_lamb_steps_as_far_as_its_weights_are_long() -> None:
 
 def test_lamb_without_weight_decay_is_adam() -> None:
     ours, theirs = weights(), weights()
-    group = ParamGroup(params=list(ours), weight_decay=0.0, lr_scale=1.0, name="all")
+    group = ParamGroup(params=list(ours), weight_decay=0.0, lr_scale=1.0, matrices=0, name="all")
     run(Lamb(lr=0.01).build([group]), ours, range(5))
     run(torch.optim.Adam(theirs, lr=0.01, eps=1e-6), theirs, range(5))
     for one, two in zip(ours, theirs, strict=True):
@@ -145,7 +147,9 @@ def test_lamb_without_weight_decay_is_adam() -> None:
 
 def test_lamb_leaves_a_parameter_without_a_gradient_alone() -> None:
     used, unused = weights()[0], weights()[0]
-    optimizer = Lamb().build([ParamGroup(params=[used, unused], weight_decay=0.1, lr_scale=1.0, name="all")])
+    optimizer = Lamb().build(
+        [ParamGroup(params=[used, unused], weight_decay=0.1, lr_scale=1.0, matrices=0, name="all")]
+    )
     before = unused.detach().clone()
     used.grad = torch.ones(3, 2)
     optimizer.step()
@@ -153,7 +157,7 @@ def test_lamb_leaves_a_parameter_without_a_gradient_alone() -> None:
     assert not torch.equal(used, before)
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd", "lamb"])
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lamb", "muon"])
 def test_a_recipe_names_the_optimizer(name: str) -> None:
     section = TypeAdapter(Optimizer).validate_python({"name": name, "lr": 0.5, "layer_decay": 0.75})
     assert (section.name, section.lr, section.layer_decay) == (name, 0.5, 0.75)
@@ -169,6 +173,9 @@ def test_a_recipe_names_the_optimizer(name: str) -> None:
         {"name": "sgd", "weight_decay": -0.1},
         {"name": "sgd", "momentum": 0.0, "nesterov": True},
         {"name": "sgd", "betas": (0.9, 0.99)},
+        {"name": "muon", "momentum": 1.0},
+        {"name": "muon", "scale": "original"},
+        {"name": "muon", "adamw_lr": 0.0},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(bad: dict[str, object]) -> None:
@@ -182,7 +189,7 @@ def test_a_step_that_is_not_finite_leaves_no_trace(section: Optimizer, skipped: 
     def train(bad_step: int | None) -> list[Tensor]:
         torch.manual_seed(0)
         weight = nn.Parameter(torch.randn(3, 4))
-        optimizer = section.build([{"params": [weight], "weight_decay": 0.1, "lr_scale": 1.0}])
+        optimizer = section.build([{"params": [weight], "weight_decay": 0.1, "lr_scale": 1.0, "matrices": 1}])
         for number in range(5):
             if number == bad_step:
                 weight.grad = torch.full_like(weight, float("nan"))

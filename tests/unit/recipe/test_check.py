@@ -30,6 +30,7 @@ from vit_cli.recipe.load import load_recipe
         (["augment.2={name: resize}"], "augment.2.name  resize has no use after random_resized_crop"),
         (["model={name: resnet, size: 18, res: 32}", "train.recompute=mlp"], "train.recompute  mlp is for blocks of attention"),
         (["model={name: convnext, res: 32}", "train.compile=blocks"], "train.compile  blocks is for blocks of attention"),
+        (["train.shard=full", "optim={name: muon}"], "train.shard  full leaves a process only rows of a matrix"),
         (["augment=[{name: random_erasing}, {name: resize}]"], "augment.1.name  resize has no use after random_erasing"),
     ],
 )  # fmt: skip

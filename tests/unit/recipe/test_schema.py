@@ -16,7 +16,7 @@ def test_the_walk_sees_all_sections() -> None:
     assert len(SECTIONS) >= 40
     assert names >= {
         "Recipe", "FinetuneRecipe", "Vit", "Data", "Folder", "Digits", "HuggingFace", "Torchvision", "Synthetic", "Flip",
-        "RandomResizedCrop", "RandomErasing", "Mix", "CrossEntropy", "BinaryCrossEntropy", "AdamW", "Sgd", "Lamb",
+        "RandomResizedCrop", "RandomErasing", "Mix", "CrossEntropy", "BinaryCrossEntropy", "AdamW", "Sgd", "Lamb", "Muon",
         "Cosine", "Linear", "Rsqrt", "Constant", "Train", "Ema", "EarlyStop", "Eval", "Save", "Track", "Finetune", "Stretch",
     }  # fmt: skip
 
