@@ -72,7 +72,7 @@ class Ours:
         graph = arm.graph if device.type == "cuda" else "off"
         text = RECIPE.format(
             model=work.section, classes=CLASSES, images=max(CLASSES, work.batch), batch=work.batch,
-            precision=work.precision, compile="true" if arm.compile else "false", graph=graph,
+            precision=work.precision, compile="blocks" if arm.compile else "off", graph=graph,
         )  # fmt: skip
         self.run: Run = wire_ours(text, root, self.watch, device)
         self.batches = [batch_of(images, labels) for images, labels in make_batches(work, device)]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scripts.bench_gpu_arms import measure_products, seconds_of
+from vit_cli.models import layers
 from vit_cli.models.attention import Attention, attend
 from vit_cli.models.layers import Block, Mlp, PatchEmbedding
 
@@ -167,42 +168,15 @@ def subset(device: torch.device, is_small: bool) -> Iterator[Fact]:
     shape = base(device, is_small)
     x = make_tokens(shape, shape.tokens)
     for rate in (0.1, 0.2, 0.4):
-        for name, kind in (("mask", Masked), ("subset", Subset)):
+        for name, limit in (("mask", 1.0), ("subset", 0.0)):
             torch.manual_seed(0)
-            layers = [kind(make_block(shape), rate).to(device) for _ in range(shape.depth)]
+            chain = nn.Sequential(*(make_block(shape).to(device) for _ in range(shape.depth)))
+            for block in chain:
+                block.drop_path.rate = rate
+            layers.SKIP_ABOVE = limit
             torch.compiler.reset()
-            blocks = compile_each(nn.Sequential(*layers))
+            blocks = compile_each(chain)
             yield timed(f"drop_path_{rate}_{name}", shape, lambda blocks=blocks: autocast(blocks, x))
-
-
-class Masked(nn.Module):
-    """A block whose branches are multiplied by 0 or 1 / (1 - rate) for each image."""
-
-    def __init__(self, block: Block, rate: float) -> None:
-        super().__init__()
-        self.block, self.rate = block, rate
-
-    def branches(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-        """Give the two things that are added to the residual."""
-        block = self.block
-        return lambda x: block.attention(block.norm1(x)), lambda x: block.mlp(block.norm2(x))
-
-    def forward(self, x: Tensor) -> Tensor:
-        for branch in self.branches():
-            mask = x.new_empty(len(x), 1, 1).bernoulli_(1 - self.rate)
-            x = x + branch(x) * mask / (1 - self.rate)
-        return x
-
-
-class Subset(Masked):
-    """The same, but a fixed number of images goes through a branch, drawn anew for each (DINOv2)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        keep = max(1, round(len(x) * (1 - self.rate)))
-        for branch in self.branches():
-            chosen = torch.randperm(len(x), device=x.device)[:keep]
-            x = x.index_add(0, chosen, branch(x[chosen]).to(x.dtype), alpha=len(x) / keep)
-        return x
 
 
 def fp8(device: torch.device, is_small: bool) -> Iterator[Fact]:
