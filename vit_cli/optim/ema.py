@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vit_cli.errors import CheckpointError
+from vit_cli.optim.parts import own
 
 
 class Ema:
@@ -36,7 +37,7 @@ class Ema:
     def update(self, weight: float | Tensor, skipped: Tensor) -> None:
         """Draw the average towards the weights by `weight`, a number or () on the device; not at all if `skipped` () is 1."""
         weight = weight * (1 - skipped)
-        torch._foreach_lerp_(self.averages, self.live, [weight] * len(self.live))
+        torch._foreach_lerp_(own(self.averages), own(self.live), [weight] * len(self.live))
 
     def state(self) -> dict[str, Tensor]:
         """Give the averages by parameter name; they are the tensors themselves, not copies."""

@@ -9,6 +9,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from vit_cli.optim.groups import LayerDecay, MomentumShare, ParamGroup
+from vit_cli.optim.parts import own
 from vit_cli.section import Section
 
 
@@ -78,7 +79,7 @@ class LambOptimizer(torch.optim.Optimizer):
         means = [self.state[parameter]["exp_avg"] for parameter in params]
         squares = [self.state[parameter]["exp_avg_sq"] for parameter in params]
         grads = [torch.where(skipped > 0, 0.0, parameter.grad) for parameter in params]
-        torch._foreach_lerp_(means, grads, [(1 - beta1) * (1 - skipped)] * len(means))
+        torch._foreach_lerp_(own(means), own(grads), [(1 - beta1) * (1 - skipped)] * len(means))
         torch._foreach_mul_(squares, torch.where(skipped > 0, 1.0, beta2))
         torch._foreach_addcmul_(squares, grads, grads, value=1 - beta2)
         spreads = torch._foreach_sqrt(squares)

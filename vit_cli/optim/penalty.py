@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from vit_cli.optim.parts import own
+
 
 class L1:
     """Adds the gradient of `strength` * sum |w| over the trainable of `parameters`: strength * sign(w), 0 at w = 0.
@@ -22,7 +24,8 @@ class L1:
     def __call__(self) -> Tensor:
         """Add to the gradients, after the backward passes and before clipping; give the penalty () on the device."""
         used = [parameter for parameter in self.parameters if parameter.grad is not None]
-        torch._foreach_add_([parameter.grad for parameter in used], torch._foreach_sign(used), alpha=self.strength)
+        grads = own(parameter.grad for parameter in used)
+        torch._foreach_add_(grads, torch._foreach_sign(own(used)), alpha=self.strength)
         return self.strength * torch.stack(torch._foreach_norm(self.parameters, 1)).sum()
 
 
