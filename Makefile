@@ -28,7 +28,7 @@ run: $(VENV)/.run ## train on the embedded digits, fine-tune at twice the resolu
 	$(BIN)/vit predict runs/latest runs/digits --top 3
 
 test: $(VENV)/.dev ## run all tests that need no GPU
-	$(PYTEST) tests -m "not fault"
+	$(PYTEST) tests -m "not fault" --durations=15
 
 faults: $(VENV)/.dev ## inject every fault of docs/reliability.md
 	$(PYTEST) tests -m case --junitxml=.pytest_cache/faults.xml

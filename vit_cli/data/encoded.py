@@ -85,6 +85,8 @@ def decode(contents: Sequence[Tensor], device: torch.device) -> list[Tensor | No
 
     try:
         decoded: list[Tensor | None] = decode_jpeg(list(contents), ImageReadMode.RGB, device)
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:  # tells not which
         return [None] if len(contents) == 1 else [decode([content], device)[0] for content in contents]
     return decoded

@@ -91,7 +91,7 @@ class DropPath(nn.Module):
 
     Up to a rate of `SKIP_ABOVE` each image is left out by itself, after the branch. Above it an exact number of images,
     which a random order picks, goes through the branch, and the others cost nothing (DINOv2, section 5). Either way an
-    image is left out equally often, and the mean over all draws is x + branch(x).
+    image is left out equally often, up to a whole number of them, and the mean over all draws is x + branch(x).
     """
 
     def __init__(self, rate: float) -> None:

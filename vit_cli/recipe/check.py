@@ -97,6 +97,8 @@ def check_graph(recipe: Choices) -> Iterator[Problem]:
         yield Problem(("train", "graph"), f"can be on with optim adamw only, not with {recipe.optim.name}")
     if train.deterministic:
         yield Problem(("train", "graph"), "can't be on with deterministic, which changes what a GPU may run")
+    if train.recompute != "none":
+        yield Problem(("train", "graph"), "can't be on with recompute, which asks for the state of random numbers")
     if train.phases:
         yield Problem(("train", "graph"), "can't be on with phases, whose steps differ in shape")
     if train.shard == "full":

@@ -63,17 +63,18 @@ def count_train_flops(run: Run) -> tuple[int, int]:
         flops += (phase.until_step - begin) * count_phase_flops(run, phase)
         begin = phase.until_step
     images = run.plan.batch_size
-    return images * flops, images * run.plan.total_steps * run.model.training_flops()
+    plain = run.model.training_flops() + run.objective.extra_flops(as_grid(run.recipe.model.res))
+    return images * flops, images * run.plan.total_steps * plain
 
 
 def count_phase_flops(run: Run, phase: PlannedPhase) -> int:
-    """Count what training on one image costs as a phase shows it."""
+    """Count what training on one image costs as a phase shows it, a teacher's answer included."""
     model = run.model
     if as_grid(phase.res) != as_grid(run.recipe.model.res):
         with torch.device("meta"):
             model = at_res(run.recipe.model, phase.res).build(len(run.splits.classes))
     forward = model.flops(phase.drop_tokens) if isinstance(model, ViT) else model.flops()
-    return 3 * forward - model.stem_flops()
+    return 3 * forward - model.stem_flops() + run.objective.extra_flops(as_grid(phase.res))
 
 
 def summarise(run: Run, state: TrainState) -> dict[str, Any]:

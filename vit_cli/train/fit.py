@@ -23,8 +23,9 @@ from vit_cli.train.objective import Objective
 
 MARGIN = 0.06
 """Share of a GPU's memory that stays free in a trial: for evaluations, other kernels, and gaps between the pieces."""
-SHARE = 0.5
-"""Share of the free memory that an estimate may take: it does not count what a backward pass needs at its peak."""
+SHARES = {"none": 0.5, "mlp": 0.4, "blocks": 0.15}
+"""Share of the free memory that an estimate may take: it does not count what a backward pass needs at its peak, nor what
+it works out again there, by `train.recompute`: one whole block, where all others left little."""
 MOMENTS = 2
 """Copies of the weights that an optimiser keeps, at most."""
 
@@ -94,7 +95,7 @@ class Trial:
         weights = sum(weight.nbytes for weight in self.model.parameters()) / parts
         batch = 2 * plan.process_batch * 3 * self.res.rows * self.res.columns
         free = free_on_gpu(device) if device.type == "cuda" else free_memory() / self.world.size
-        return SHARE * free - (self.copies + 1) * weights - batch
+        return SHARES[self.recipe.train.recompute] * free - (self.copies + 1) * weights - batch
 
 
 def find_micro_batch(plan: Plan, trial: Trial, before: Mapping[str, Any] | None) -> int | None:

@@ -101,7 +101,8 @@ def take_up(newest: Newest, run: Run, state: TrainState) -> None:
         )
     if about["precision"] != run.precision:
         run.progress.note(
-            f"{about['precision']} -> {run.precision}: this device computes in another precision; results differ"
+            f"{about['precision']} -> {run.precision}: that is what train.precision=auto means for this device and model; "
+            "results differ"
         )
     if run.world.is_first:
         publish(run.folder, newest.path, newest.content)

@@ -91,7 +91,7 @@ def adapt(subject: Subject, world: World) -> Recipe:
         "mix": {"until": None},
         "loss": {"class_weights": "none"} if "class_weights" in type(recipe.loss).model_fields else {},
         "schedule": {"warmup": NO_STEPS, "cooldown": NO_STEPS},
-        "train": {"epochs": None, "steps": STEPS, "batch_size": size},
+        "train": {"epochs": None, "steps": STEPS, "batch_size": size, "phases": ()},
     }
     sections = {key: getattr(recipe, key).model_copy(update=values) for key, values in changes.items()}
     return recipe.model_copy(update={**sections, "finetune": None})

@@ -18,6 +18,7 @@ from vit_cli.data.batch import Batch
 from vit_cli.dist.shard import own_part
 from vit_cli.recipe.plan import exact_steps
 from vit_cli.section import as_grid
+from vit_cli.train.describe import count_train_flops
 from vit_cli.train.measure import KeptBytes, time_calls
 from vit_cli.train.stop import StopFlag
 from vit_cli.train.wire import Run
@@ -39,8 +40,12 @@ class Trial(NamedTuple):
 
 
 def make_trial(run: Run, seconds: float = TRIAL_SECONDS) -> Trial:
-    """Make the first steps of a run from its real batches: one to warm up, then as many as about so many seconds hold."""
-    stop, numbers = StopFlag(), count()
+    """Make some steps of a run from its real batches: one to warm up, then as many as about so many seconds hold.
+
+    They are the first, or the first after the last of the recipe's phases, which are cheaper than what comes after them.
+    """
+    first = run.plan.phases[-2].until_step if len(run.plan.phases) > 1 else 0
+    stop, numbers = StopFlag(), count(first)
     making: list[float] = []
 
     def step(batch: Batch) -> Tensor:
@@ -51,7 +56,7 @@ def make_trial(run: Run, seconds: float = TRIAL_SECONDS) -> Trial:
             making.append(sum(batch.seconds))
             yield batch
 
-    with closing(noted(run.input.batches(0))) as source:
+    with closing(noted(run.input.batches(first))) as source:
         begin = time.monotonic()
         measure = measure_allocated if run.world.device.type == "cuda" else measure_kept
         loss, activation_bytes = measure(run, step, source)
@@ -117,9 +122,13 @@ def with_data(run: Run, seconds: float, making_seconds: float) -> float:
 
 
 def estimate_seconds(run: Run, trial: Trial) -> float:
-    """Guess how long the whole run takes, with its evaluations, in which images are as quickly made as in training."""
+    """Guess how long the whole run takes, with its evaluations, in which images are as quickly made as in training.
+
+    Steps of cheaper phases are taken to be shorter by what they compute less.
+    """
     plan, making = run.plan, trial.making_seconds
-    training = plan.total_steps * with_data(run, trial.step_seconds, making)
+    flops, plain = count_train_flops(run)
+    training = plan.total_steps * with_data(run, trial.step_seconds * flops / plain, making)
     batches = count_evaluations(run) * len(run.splits.val) / plan.batch_size
     return training + batches * with_data(run, trial.step_seconds * FORWARD_SHARE, making)
 

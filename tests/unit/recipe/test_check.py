@@ -24,6 +24,8 @@ from vit_cli.recipe.load import load_recipe
         (["train.micro_batch=32"], "train.micro_batch  32 is more than the batch_size, 16"),
         (["train.graph=on", "optim={name: lamb}"], "train.graph  can be on with optim adamw only, not with lamb"),
         (["train.graph=on", "train.deterministic=true"], "train.graph  can't be on with deterministic"),
+        (["train.graph=on", "train.recompute=mlp"], "train.graph  can't be on with recompute"),
+        (["train.graph=on", "train.phases=[{until: 5 steps, drop_tokens: 0.5}]"], "train.graph  can't be on with phases"),
         (["train.graph=on", "train.shard=full"], "train.graph  can't be on with shard: full"),
         (["data.repeats=17"], "data.repeats  17 views of each image do not fit into a batch of 16"),
         (["train.batch_size=1", "mix.mixup=0.2"], "train.batch_size  mixup and cutmix need a batch of at least 2"),

@@ -46,6 +46,15 @@ def test_a_batch_is_cut_to_what_a_measurement_needs(res: int, images: int) -> No
     assert adapt(asked, world()).train.batch_size == 512
 
 
+def test_a_measurement_sees_whole_images() -> None:
+    subject = find_subject(
+        "imagenet_vit_s16", ["train.phases=[{until: 40%, res: 128}, {until: 60 epochs, drop_tokens: 0.5}]"]
+    )
+    recipe = adapt(subject, world())
+    (phase,) = make_plan(recipe, images=recipe.train.batch_size).phases
+    assert (phase.res, phase.drop_tokens) == (224, 0.0)
+
+
 def test_nothing_named_is_a_tiny_vit_that_changes_apply_to() -> None:
     recipe = find_subject(None, []).recipe
     assert (recipe.model.name, recipe.model.size, recipe.model.patch, recipe.model.res) == ("vit", "tiny", 16, 224)
