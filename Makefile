@@ -28,10 +28,10 @@ run: $(VENV)/.run ## train on the embedded digits, fine-tune at twice the resolu
 	$(BIN)/vit predict runs/latest runs/digits --top 3
 
 test: $(VENV)/.dev ## run all tests that need no GPU
-	$(PYTEST) tests -m "not fault" --durations=15
+	$(PYTEST) tests -m "not fault and not long" --durations=15
 
 faults: $(VENV)/.dev ## inject every fault of docs/reliability.md
-	$(PYTEST) tests -m case --junitxml=.pytest_cache/faults.xml
+	$(PYTEST) tests -m "case or long" --junitxml=.pytest_cache/faults.xml
 
 RUNS ?= 50
 

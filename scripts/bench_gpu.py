@@ -183,7 +183,7 @@ def run_task(args: argparse.Namespace) -> None:
 def read_arguments() -> argparse.Namespace:
     """Read the arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", nargs="+", default=["b16"], metavar="NAME", help="names or numbers of --list, or all")
+    parser.add_argument("--part", nargs="+", metavar="NAME", help="names or numbers of --list, or all")
     parser.add_argument("--list", action="store_true", help="print the parts")
     parser.add_argument(
         "--smoke", action="store_true", help="every part on a CPU with next to nothing, to see that it works"
@@ -203,7 +203,8 @@ def read_arguments() -> argparse.Namespace:
     args.runs = args.runs and args.runs.absolute()
     args.until = time.monotonic() + 60 * args.minutes
     args.device = torch.device("cpu" if args.smoke or not torch.cuda.is_available() else "cuda:0")
-    chosen = PARTS if args.smoke or args.part == ["all"] else args.part
+    asked = args.part or (["all"] if args.smoke else ["b16"])
+    chosen = PARTS if asked == ["all"] else asked
     args.part = [PARTS[int(word) - 1] if word.isdecimal() else word for word in chosen]
     if unknown := [word for word in args.part if word not in PARTS]:
         parser.error(f"{unknown[0]} is no part; there are {', '.join(PARTS)}")

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from scripts.bench_arms import Figures
-from scripts.bench_gpu import PARTS, compare, make_rows
+from scripts.bench_gpu import compare, make_rows
 from scripts.bench_gpu_arms import RECIPE, rate
 from scripts.bench_gpu_cifar import conclude, sources
 from scripts.bench_gpu_works import ARMS, CLASSES, WORKS, Work
 from vit_cli.recipe.load import load_recipe
 
+SHOWN = ("checks", "tune_s16", "cifar")
+"""The parts of a smoke run here; all of them, a minute or two: python scripts/bench_gpu.py --smoke."""
 SCRIPT = Path(__file__).parents[2] / "scripts/bench_gpu.py"
 PUBLISHED = {"s16": 22_050_664, "b16": 86_567_656, "l16": 304_326_632, "b16_384": 86_859_496, "tune_ti16": 5_717_416}
 """Parameters of the published models for 1,000 classes."""
@@ -34,7 +36,7 @@ def test_a_work_is_a_recipe_of_the_published_model(name: str, tmp_path: Path) ->
     work = WORKS[name]
     text = RECIPE.format(
         model=work.section, classes=CLASSES, images=CLASSES, batch=work.batch, precision=work.precision,
-        compile="false", graph="off",
+        compile="off", graph="off",
     )  # fmt: skip
     (tmp_path / "work.yaml").write_text(text)
     recipe = load_recipe(tmp_path / "work.yaml").recipe
@@ -122,15 +124,16 @@ def test_pictures_of_parquet_files_become_class_folders_as_they_are(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_smoke_run_goes_through_every_part(tmp_path: Path) -> None:
-    words = [sys.executable, str(SCRIPT), "--smoke", "--out", "out", "--commit", "some"]
+@pytest.mark.long
+def test_a_smoke_run_measures_arms_checks_and_accuracy(tmp_path: Path) -> None:
+    words = [sys.executable, str(SCRIPT), "--smoke", "--part", *SHOWN, "--out", "out", "--commit", "some"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "failed" not in done.stdout
     assert "different models" not in done.stdout
     out = tmp_path / "out"
-    assert {path.stem for path in out.iterdir()} >= {f"gpu_{part}" for part in PARTS}
-    arm = json.loads((out / "gpu_b16_timm_max.json").read_text())
+    assert {path.stem for path in out.iterdir()} >= {f"gpu_{part}" for part in SHOWN}
+    arm = json.loads((out / "gpu_tune_s16_timm.json").read_text())
     assert arm["machine"]["commit"] == "some"
     assert arm["rounds"][0]["step_img_s"] > 0 < arm["rounds"][0]["loop_img_s"]
     rows = json.loads((out / "gpu_tune_s16.json").read_text())["rows"]

@@ -98,6 +98,7 @@ def test_every_work_is_a_recipe_that_says_what_the_work_says(work: Work, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_quick_run_writes_the_row_of_a_work(tmp_path: Path) -> None:
     words = [sys.executable, str(SCRIPT), "--quick", "--only", "crop_flip", "--json", "rows.json", "--photos", "none"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)

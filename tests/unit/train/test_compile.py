@@ -29,6 +29,7 @@ def assert_close(got: list[torch.Tensor], expected: list[torch.Tensor]) -> None:
         assert (a - b).norm() <= 1e-4 * b.norm()
 
 
+@pytest.mark.long
 def test_a_compiled_model_gives_the_same_gradients_under_the_same_names() -> None:
     images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     plain, model = build(), build()
@@ -37,6 +38,7 @@ def test_a_compiled_model_gives_the_same_gradients_under_the_same_names() -> Non
     assert list(model.state_dict()) == list(plain.state_dict())
 
 
+@pytest.mark.long
 def test_compiled_blocks_share_their_code_and_go_together_with_recomputing() -> None:
     images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     plain, model = build(), build()
