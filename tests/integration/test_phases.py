@@ -70,7 +70,7 @@ def test_the_course_is_planned_printed_and_its_cost_told(vit: Run, recipe: Path,
         (10, 32, 0.0),
     ]
     assert told["train_flops"] < told["train_flops_without_phases"]
-    assert told["train_flops_without_phases"] == 3 * 8 * 10 * told["flops_per_image"]
+    assert told["train_flops_without_phases"] == 8 * 10 * told["training_flops_per_image"]
     assert "24x16 pixels to step 5" in result.err
 
 
