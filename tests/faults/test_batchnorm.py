@@ -15,7 +15,7 @@ RESNET = "model={name: resnet, size: 18, blocks: [1, 1], width: 8, res: 32}"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "micro_batch"), [(1, 4), (2, 2)])
+@pytest.mark.parametrize(("processes", "micro_batch"), [(1, 4), pytest.param(2, 2, marks=pytest.mark.long)])
 def test_a_run_stopped_within_an_epoch_ends_equal_to_the_bit(shell: Shell, processes: int, micro_batch: int) -> None:
     changes = [RESNET, f"train.micro_batch={micro_batch}"]
     assert shell.train(*changes, processes=processes).code == 0
@@ -40,7 +40,7 @@ def test_a_skipped_step_leaves_the_statistics_of_all_processes_alone(shell: Shel
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("averaged", ["null", "{decay: 0.9}"])
+@pytest.mark.parametrize("averaged", [pytest.param("null", marks=pytest.mark.long), "{decay: 0.9}"])
 def test_two_processes_judge_with_what_they_save(shell: Shell, averaged: str) -> None:
     assert shell.train(RESNET, f"train.ema={averaged}", processes=2).code == 0
     last = json.loads((shell.run / "summary.json").read_text())["last"]
@@ -53,6 +53,7 @@ def test_two_processes_judge_with_what_they_save(shell: Shell, averaged: str) ->
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_model_in_parts_has_the_statistics_of_a_whole_one(shell: Shell) -> None:
     found = []
     for parts in ("none", "full"):

@@ -17,6 +17,7 @@ Whole = Callable[..., Result]
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.case("N1")
 def test_a_loss_that_is_nan_on_one_process_stops_all_before_the_update(shell: Shell, whole: Whole) -> None:
     ended = shell.train(processes=2, fault="nan_loss@step=7,rank=1")

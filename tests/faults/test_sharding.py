@@ -17,6 +17,7 @@ PARTS = "train.shard=full"
 
 
 @pytest.mark.case("R8")
+@pytest.mark.long
 def test_a_run_in_parts_stopped_by_a_signal_to_one_process_ends_equal(shell: Shell, whole: Whole) -> None:
     ended = shell.train(PARTS, processes=2, fault="term@step=8,rank=1")
     assert ended.code == 143, ended

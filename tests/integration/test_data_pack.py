@@ -118,7 +118,7 @@ def children_of(number: int) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_pack_that_was_killed_becomes_the_same_and_leaves_no_process(
     vit_process: Run, tmp_path: Path, workers: int
 ) -> None:

@@ -142,6 +142,7 @@ def test_a_model_of_torchvision_teaches_from_a_file(vit: Run, photos: Path, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("teacher")
 def test_two_processes_distil_as_one(vit: Run, vit_process: Run, student: Path, tmp_path: Path) -> None:
     student.write_text(student.read_text().replace("drop_path: 0.1, dropout: 0.1", "drop_path: 0.0, dropout: 0.0"))
