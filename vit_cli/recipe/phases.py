@@ -27,9 +27,11 @@ def check_phase(phase: Phase, model: Model, path: KeyPath) -> Iterator[Problem]:
 def find_problem(res: Res, model: Model) -> str | None:
     """Say why a model can't be trained at a resolution, and which it can."""
     own, asked = as_grid(model.res), as_grid(res)
+    if asked == own:
+        return None
     if isinstance(model, Tnt | Cct):
         return f"a {model.name} takes images of model.res only; choose vit, deit, hybrid, resnet or convnext"
-    if isinstance(model, VitFields) and model.bound_by and asked != own:
+    if isinstance(model, VitFields) and model.bound_by:
         return f"{model.bound_by} is bound to the grid of model.res, {own}; another res is for other positions and full attention"
     if asked.rows > own.rows or asked.columns > own.columns:
         return f"{asked} is larger than model.res, {own}: a phase costs less than what comes after it"

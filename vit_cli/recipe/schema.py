@@ -83,7 +83,7 @@ class Phase(Section):
 
     def __str__(self) -> str:
         parts = [] if self.res is None else [f"{as_grid(self.res)} pixels"]
-        parts += [f"without {self.drop_tokens:.4g} of the patches"] if self.drop_tokens else []
+        parts += [f"without {100 * self.drop_tokens:.3g} % of the patches"] if self.drop_tokens else []
         return f"{' '.join(parts) or 'all'} to {self.until}"
 
 

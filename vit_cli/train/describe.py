@@ -51,7 +51,7 @@ def describe_phases(run: Run) -> dict[str, str]:
         return {}
     parts, (flops, plain) = [], count_train_flops(run)
     for phase in run.plan.phases:
-        dropped = f" without {phase.drop_tokens:.4g} of the patches" if phase.drop_tokens else ""
+        dropped = f" without {100 * phase.drop_tokens:.3g} % of the patches" if phase.drop_tokens else ""
         parts.append(f"{as_grid(phase.res)} pixels{dropped} to step {phase.until_step}")
     return {"phases": f"{', '.join(parts)}; {flops:.3g} FLOPs in training, without phases {plain:.3g}"}
 

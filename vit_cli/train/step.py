@@ -80,12 +80,13 @@ def conclude(run: Run, total: Tensor, told: Tensor, ema_weight: float | Tensor) 
 
 
 def rehearse(run: Run) -> None:
-    """Go forwards and backwards once, without an update, if there are several processes.
+    """Go forwards and backwards once on whole images, without an update, if there are several processes, or phases.
 
     DDP orders its buckets by its first pass backwards, and with four processes and more the order decides the last bit
     of a sum. So a resumed run would differ from an undisturbed one; after a rehearsal both start with the final order.
+    And where memory is too small for what comes after the phases, the run fails at its start, not when it gets there.
     """
-    if run.world.size == 1:
+    if run.world.size == 1 and not run.recipe.train.phases:
         return
     rows, columns = run.about["res"]
     images = torch.zeros(run.plan.micro_batch, 3, rows, columns, device=run.world.device)

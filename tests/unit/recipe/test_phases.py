@@ -55,6 +55,7 @@ def test_what_a_model_can_not_do_with_is_refused_with_what_can(model: str, phase
         (LAYERS, "res: 16"),
         (SHARED, "res: 16"),
         (AXIAL, "res: 32"),
+        (CCT, "res: 32"),
         (RESNET, "res: 20"),
         (CONVNEXT, "res: 32"),
         ("model={name: hybrid, size: tiny, backbone: stem, patch: 2, res: 32}", "res: 16, drop_tokens: 0.9"),

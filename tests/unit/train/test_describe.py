@@ -54,7 +54,7 @@ def test_the_header_tells_the_course_and_what_it_saves(tmp_path: Path) -> None:
     run = start(tmp_path, "train.phases=[{until: 25%, res: 16}, {until: 10 steps, drop_tokens: 0.5}]")
     cost, plain = count_train_flops(run)
     assert describe_run(run)["phases"] == (
-        "16x16 pixels to step 5, 32x32 pixels without 0.5 of the patches to step 10, 32x32 pixels to step 20; "
+        "16x16 pixels to step 5, 32x32 pixels without 50 % of the patches to step 10, 32x32 pixels to step 20; "
         f"{cost:.3g} FLOPs in training, without phases {plain:.3g}"
     )
     assert cost < plain
