@@ -54,7 +54,7 @@ class Work:
     @property
     def needs_bf16(self) -> bool:
         """Tell whether an arm computes in bfloat16 whatever the machine is good at."""
-        return "bf16" in (self.ours, self.peer)
+        return any(precision.startswith("bf16") for precision in (self.ours, self.peer))
 
 
 WORKS = (
@@ -72,6 +72,10 @@ WORKS = (
 )
 """The rows that have floors."""
 INFORM = (
+    Work("ti16_stream", 0.0, TI16, ours="bf16_stream"),
+    Work("d192_stream", 0.0, D192, ours="bf16_stream"),
+    Work("evaluation_stream", 0.0, TI16, "evaluate", ours="bf16_stream"),
+    Work("peak_stream", 0.0, TI16, "peak", ours="bf16_stream", peer="bf16"),
     Work("d192_float32", 0.0, D192, ours="fp32", peer="fp32"),
     Work("droppath_s16_float32", 0.0, S16, ours="fp32", peer="fp32", drop_path=0.4),
     Work("evaluation_float32", 0.0, TI16, "evaluate", ours="fp32", peer="fp32"),
@@ -79,7 +83,7 @@ INFORM = (
     Work("ti16_recompute_blocks", 0.0, TI16, ours="auto", peer="fp32", recompute="blocks", batch=64),
     Work("memory_ti16_blocks", 0.0, TI16, "memory", ours="auto", peer="fp32", recompute="blocks", batch=64),
 )
-"""Rows that only inform; the second and third last say at which speed memory is spared."""
+"""Rows that only inform: of a residual stream in bfloat16, in float32, and of the speed at which memory is spared."""
 
 
 @dataclass(frozen=True)

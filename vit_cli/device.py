@@ -14,7 +14,8 @@ from torch import Tensor
 
 from vit_cli.errors import UsageError
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "bf16_stream"]
+"""What products are computed in; with `bf16_stream` tokens are also added up in bf16 (models/stream.py)."""
 
 
 def choose_device(devices: str, local_rank: int = 0) -> torch.device:
@@ -58,7 +59,7 @@ LEAST_WIDTH = 192
 """The width of a token from which on bf16 pays on a CPU (docs/speed/step.md)."""
 
 
-def choose_precision(asked: Literal["auto", "fp32", "bf16"], device: torch.device, width: int) -> Precision:
+def choose_precision(asked: Literal["auto"] | Precision, device: torch.device, width: int) -> Precision:
     """Turn `auto` into bf16 where the device computes in it and it pays, and into fp32 elsewhere.
 
     `width` is that of a model's tokens, 0 if it has none. Below `LEAST_WIDTH`, CPUs spend more on casts than they gain.
@@ -80,7 +81,7 @@ def computes_in_bf16(device: torch.device) -> bool:
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
     """Compute matrix products in bf16 where `precision` says so; weights stay in float32."""
-    if precision == "bf16":
+    if precision != "fp32":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
 

@@ -35,6 +35,7 @@ from vit_cli.models import Model
 from vit_cli.models.adapt import load_weights, stretch_tables
 from vit_cli.models.classifier import Classifier
 from vit_cli.models.positions import Stretch
+from vit_cli.models.stream import narrow_stream
 from vit_cli.recipe.plain import at_res, read_section
 from vit_cli.recipe.schema import Data, Train
 from vit_cli.section import Grid, Scale, TaskName, as_grid
@@ -100,18 +101,20 @@ def get_ready(path: Path, world: World, res: int | tuple[int, int] | None = None
     stretched = stretch_tables(saved.weights, source, section.position_grids(), Stretch())
     model = section.build(len(saved.class_names))
     load_weights(model, stretched.weights)
+    precision = choose_precision(asked_precision(saved), world.device, model.width)
+    narrow_stream(model, precision == "bf16_stream")
     return Ready(
         saved=saved,
         model=model.to(world.device).eval(),
         res=as_grid(section.res),
         preprocess=read_section(Preprocess, saved.about["preprocess"]),
-        precision=choose_precision(asked_precision(saved), world.device, model.width),
+        precision=precision,
         data=read_data(saved),
         changes=(*tell_import(saved), *stretched.changes),
     )
 
 
-def asked_precision(saved: Saved) -> Literal["auto", "fp32", "bf16"]:
+def asked_precision(saved: Saved) -> Literal["auto"] | Precision:
     """Give the precision that the model's recipe asks for; `auto` for weights that tell no recipe."""
     recipe = saved.about.get("recipe")
     train: Train | None = read_section(Train, recipe.get("train")) if recipe else None

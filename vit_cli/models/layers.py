@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vit_cli.models.attention import Attention
+from vit_cli.models.norm import Norm
 
 Gelu = Literal["tanh", "exact"]
 
@@ -77,7 +78,7 @@ class LayerScale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, n, d) -> (b, n, d)."""
-        return x * self.gamma
+        return x * self.gamma.to(x.dtype)
 
 
 SKIP_ABOVE = 0.1
@@ -131,10 +132,10 @@ class Block(nn.Module):
         norm_eps: float = 1e-6,
     ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=norm_eps)
+        self.norm1 = Norm(width, eps=norm_eps)
         self.attention = attention
         self.scale1 = nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
-        self.norm2 = nn.LayerNorm(width, eps=norm_eps)
+        self.norm2 = Norm(width, eps=norm_eps)
         self.mlp = mlp
         self.scale2 = nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
         self.dropout = nn.Dropout(dropout)

@@ -70,6 +70,7 @@ class ViT(Classifier):
         self.registers = nn.Parameter(torch.zeros(1, registers, self.width)) if registers else None
         self.positions = positions
         self.drop_tokens: nn.Module = AllTokens()
+        self.stream: nn.Module = nn.Identity()
         self.rope = rope
         self.bias = bias
         self.dropout = nn.Dropout(dropout)
@@ -107,10 +108,10 @@ class ViT(Classifier):
         grid = self.find_grid(images)
         turns = None if self.rope is None else self.rope(grid)
         x, turns = self.drop_tokens(self.place(self.embed(images), 0, grid), turns)
-        x = self.dropout(x)
+        x = self.stream(self.dropout(x))
         bias = None if self.bias is None else self.bias()
         for i, block in enumerate(self.blocks):
-            x = block(self.place(x, i, grid) if i else x, bias, turns)
+            x = block(self.place(x, i, grid).to(x.dtype) if i else x, bias, turns)
         return self.norm(x) if self.norm_first else x
 
     def embed(self, images: Tensor) -> Tensor:

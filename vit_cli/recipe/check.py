@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vit_cli.data.table import Table
+from vit_cli.models.vit_fields import VitFields
 from vit_cli.optim.adamw import AdamW
 from vit_cli.optim.losses import BinaryCrossEntropy
 from vit_cli.recipe.phases import check_phase
@@ -158,7 +159,11 @@ def check_separators(recipe: Choices) -> Iterator[Problem]:
 
 def check_blocks(recipe: Choices) -> Iterator[Problem]:
     """What is done to blocks of attention needs some."""
-    if not isinstance(recipe, Recipe) or recipe.model.name not in ("resnet", "convnext"):
+    if not isinstance(recipe, Recipe):
+        return
+    if recipe.train.precision == "bf16_stream" and not isinstance(recipe.model, VitFields):
+        yield Problem(("train", "precision"), f"bf16_stream is not for a {recipe.model.name}; take bf16")
+    if recipe.model.name not in ("resnet", "convnext"):
         return
     for key, value in (("recompute", recipe.train.recompute), ("compile", recipe.train.compile)):
         if value in ("mlp", "blocks"):

@@ -99,8 +99,10 @@ class Train(Section):
         None, description="images that go through the model at once on a process; auto: as many as fit, null: all"
     )
     clip_norm: PositiveFloat | None = Field(1.0, description="largest norm of the gradient")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 where the device computes in it and the model is wide enough"
+    precision: Literal["auto", "fp32", "bf16", "bf16_stream"] = Field(
+        "auto",
+        description="auto: bf16 where the device computes in it and the model is wide enough; "
+        "bf16_stream: tokens are added up in bf16 too, not in float32",
     )
     compile: Compile = Field(
         "auto", description="torch.compile for each block or for the whole model; auto: off, for now"

@@ -125,7 +125,7 @@ def measure_peak(world: World, precision: Precision, seconds: float) -> float:
     All processes multiply at once, and the result is that of their devices together. Larger matrices than a device
     multiplies in so many seconds are left out.
     """
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
     sides = SIDES[world.device.type]
     best = 0.0
     for side in sides:

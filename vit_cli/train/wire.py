@@ -27,6 +27,7 @@ from vit_cli.metrics.task import Task
 from vit_cli.metrics.tasks import make_task
 from vit_cli.models.classifier import Classifier
 from vit_cli.models.recompute import recompute
+from vit_cli.models.stream import narrow_stream
 from vit_cli.optim.clip import Clip, NoClip
 from vit_cli.optim.ema import Ema, NoEma
 from vit_cli.optim.groups import make_groups, no_matrices
@@ -109,6 +110,7 @@ def wire(
     teacher = find_teacher(recipe, splits, plan, preprocess, world)
     model = build_model(recipe, saved, splits, plan, world, changes)
     precision = choose_precision(recipe.train.precision, world.device, model.width)
+    narrow_stream(model, precision == "bf16_stream")
     agree = world.any if recipe.train.shard == "full" else bool  # processes with parts judge every batch together
     loss = build_loss(recipe, splits, world)
     in_precision = partial(autocast, world.device, precision)
@@ -116,7 +118,6 @@ def wire(
     alone = build_objective(recipe.distill, teacher, model, model, loss, in_precision)
     plan = fit_plan(plan, Trial(recipe, model, alone, world, outputs=len(splits.classes)), resumed)
     wrapped = world.wrap(compile_model(model, recipe.train.compile))
-    parameters = dict(model.named_parameters())
     input = make_input(recipe, splits, stock, plan, preprocess, world)
     prepare = partial(normalise, preprocess=preprocess)
     return Run(
@@ -130,7 +131,7 @@ def wire(
         about=describe_model(recipe, splits, preprocess, precision, teacher) | {"micro_batch": plan.micro_batch},
         model=model,
         wrapped=wrapped,
-        parameters=list(parameters.values()),
+        parameters=list(model.parameters()),
         precision=precision,
         prepare=prepare,
         input=input,
@@ -142,7 +143,7 @@ def wire(
         penalty=build_penalty(recipe, model),
         clip=NoClip() if recipe.train.clip_norm is None else Clip(recipe.train.clip_norm),
         optimizer=build_optimizer(recipe, model),
-        ema=Ema(parameters.items(), ema.decay, ema.warmup) if (ema := recipe.train.ema) else NoEma(),
+        ema=Ema(model.named_parameters(), ema.decay, ema.warmup) if (ema := recipe.train.ema) else NoEma(),
         statistics=find_statistics(model, world),
         evaluate=lambda stop: evaluate(
             model, stop.until_signalled(input.judged, agree), prepare, task, world, precision
