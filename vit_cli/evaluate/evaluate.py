@@ -42,6 +42,7 @@ class Evaluation:
     """`scores` has those that the task reports, the loss and the number of images.
 
     `confusion` is (K, K), rows are true. `per_class` scores every class, label or target, if answers were kept.
+    `calibration` has the sums of the bins of confidence (`metrics.calibration.list_bins`), of classification alone.
     """
 
     scores: dict[str, float]
@@ -49,6 +50,7 @@ class Evaluation:
     answers: Answers | None
     seconds: float
     per_class: tuple[Row, ...] = ()
+    calibration: Tensor | None = None
 
 
 @torch.inference_mode()
@@ -83,14 +85,15 @@ def evaluate(
     model.train(was_training)
     sums = world.sum(sums)
     scores = sheet.finish(sums)
+    confusion, calibration = sheet.confusion(sums), sheet.calibration(sums)
     if not (keep_answers or task.needs_answers):
-        return Evaluation(scores, sheet.confusion(sums), None, time.monotonic() - begin)
+        return Evaluation(scores, confusion, None, time.monotonic() - begin, calibration=calibration)
     indices, table = join_records(world.gather(pack(kept, task.columns + 1)))
     records, losses = table[:, :-1], table[:, -1]
     scores |= task.rank(records)
     answers = Answers(indices, *task.read(records), losses) if keep_answers else None
     per_class = tuple(task.per_class(sheet, sums, records)) if keep_answers else ()
-    return Evaluation(scores, sheet.confusion(sums), answers, time.monotonic() - begin, per_class)
+    return Evaluation(scores, confusion, answers, time.monotonic() - begin, per_class, calibration)
 
 
 def pack(kept: list[tuple[Tensor, Tensor]], columns: int) -> Records:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vit_cli.metrics.accuracy import Accuracy
+from vit_cli.metrics.calibration import Calibration
 from vit_cli.metrics.confusion import CONFUSION_LIMIT, Confusion, per_class
 from vit_cli.metrics.loss import MeanLoss
 from vit_cli.metrics.metric import Metric
@@ -25,8 +26,14 @@ class Classification(Task):
 
     columns = 3
 
+    @property
+    def detailed(self) -> tuple[str, ...]:
+        """Averages over the classes, where there are not too many of them, and calibration."""
+        averages = ("macro_precision", "macro_recall", "macro_f1") if len(self.names) <= CONFUSION_LIMIT else ()
+        return (*averages, "ece")
+
     def sheet(self) -> ScoreSheet:
-        metrics: dict[str, Metric] = {"accuracy": Accuracy(), "loss": MeanLoss()}
+        metrics: dict[str, Metric] = {"accuracy": Accuracy(), "loss": MeanLoss(), "calibration": Calibration()}
         if len(self.names) <= CONFUSION_LIMIT:
             metrics["confusion"] = Confusion(len(self.names))
         return ScoreSheet(metrics)

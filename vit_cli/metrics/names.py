@@ -35,6 +35,7 @@ SCORES = {
     "exact_match": Score("exact match", "{:.2f}", 11, in_percent=True),
     "macro_precision": Score("macro precision", "{:.2f}", 15, in_percent=True),
     "macro_recall": Score("macro recall", "{:.2f}", 12, in_percent=True),
+    "ece": Score("ECE", "{:.4f}", 6, is_better_higher=False),
     "r2": Score("R²", "{:.4f}", 7),
     "rmse": Score("RMSE", "{:.4g}", 9, is_better_higher=False),
     "mae": Score("MAE", "{:.4g}", 9, is_better_higher=False),

@@ -44,6 +44,10 @@ class ScoreSheet:
         """Give the confusion matrix (K, K), a row per true class; None if there is none."""
         return self.split(sums).get("confusion")
 
+    def calibration(self, sums: Tensor) -> Tensor | None:
+        """Give the sums of the bins of confidence, as `Calibration` has them; None if there are none."""
+        return self.split(sums).get("calibration")
+
     def split(self, sums: Tensor) -> dict[str, Tensor]:
         """Give each metric's own sums, as views."""
         pieces = sums.split([shape.numel() for shape in self.shapes.values()])

@@ -55,6 +55,11 @@ class Task(ABC):
         return SCORES[self.main]
 
     @property
+    def detailed(self) -> tuple[str, ...]:
+        """The scores that `vit eval` gives besides those, which say more about the same answers."""
+        return ()
+
+    @property
     def columns(self) -> int:
         """How many columns a record has."""
         return 2 * len(self.names)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vit_cli.metrics.calibration import BINS
 from vit_cli.metrics.classification import Classification
 from vit_cli.metrics.confusion import CONFUSION_LIMIT
 from vit_cli.metrics.score import ScoreSheet
@@ -66,5 +67,5 @@ def test_bf16_logits_and_inference_mode_are_fine() -> None:
 def test_very_many_classes_have_no_confusion_matrix() -> None:
     sheet = sheet_of(CONFUSION_LIMIT + 1)
     sums = sheet.start(CPU)
-    assert sums.numel() == 5
+    assert sums.numel() == 5 + 3 * (BINS + 1)
     assert sheet.confusion(sums) is None

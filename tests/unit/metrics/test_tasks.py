@@ -36,7 +36,7 @@ def test_every_score_that_is_told_is_known_and_there(task: Task) -> None:
     record = task.record(logits, labels)
     assert record.shape == (2, task.columns)
     scores = sheet.finish(sums) | task.rank(record.numpy())
-    assert {*task.shown, *task.reported, "loss"} <= scores.keys() & SCORES.keys()
+    assert {*task.shown, *task.reported, *task.detailed, "loss"} <= scores.keys() & SCORES.keys()
     assert task.shown[0] == task.main == MAIN[task.name]
     assert task.main_score.is_better_higher
     assert len(task.heads()) == len(task.cells(task.read(record.numpy()), 0))
