@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Run
-from vit_cli.cli import evaluate
+from vit_cli.cli import gates
 from vit_cli.errors import GateError
 
 VIT = [sys.executable, "-m", "vit_cli"]
@@ -80,9 +80,9 @@ def test_scores_of_too_many_classes_are_refused_before_the_evaluation(
 def test_a_gate_at_exactly_the_score_is_met() -> None:
     scores = {"top1": 100 * 7 / 125}
     assert scores["top1"] / 100 < 0.056
-    evaluate.check_gates({"top1": 0.056}, scores)
+    gates.check_gates({"top1": 0.056}, [scores])
     with pytest.raises(GateError):
-        evaluate.check_gates({"top1": 0.0561}, scores)
+        gates.check_gates({"top1": 0.0561}, [scores])
 
 
 @pytest.mark.parametrize("name", ["x/y", "../../z", "..", ".", "x/", "n" * 300])

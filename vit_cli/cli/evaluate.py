@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vit_cli.cli import flags
-from vit_cli.cli.console import make_progress, show_json, show_result, show_table
-from vit_cli.errors import GateError, UsageError
-from vit_cli.metrics.names import SCORES, WORDS
+from vit_cli.cli.console import finite, make_progress
+from vit_cli.cli.gates import check_gates, check_known, read_gates
+from vit_cli.cli.judged import Shown, show_judged
+from vit_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from vit_cli.data.samples import Samples
     from vit_cli.evaluate.evaluate import Evaluation
+    from vit_cli.evaluate.judge import Asked, Judged
     from vit_cli.evaluate.saved import Ready
     from vit_cli.metrics.task import Task
 
-ROUNDING = 1e-9
-"""7 of 125 images are 0.056, but not to the last bit."""
+IMAGES, HOW = "Images", "How"
 
 Split = Annotated[
     str | None,
@@ -30,13 +29,75 @@ Split = Annotated[
         "--split",
         help="train or val of the model's own data; with --data a subfolder, or how parquet files begin.",
         show_default=False,
+        rich_help_panel=IMAGES,
     ),
 ]
-PerClass = Annotated[bool, typer.Option("--per-class", help="Score every class, label or target by itself.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Class folders, a folder with train/ and val/, a pack, a table (.csv, .tsv) that names images, or parquet files.",
+        show_default=False,
+        rich_help_panel=IMAGES,
+    ),
+]
+Real = Annotated[
+    Path | None,
+    typer.Option(
+        "--real",
+        help="Score by ReaL's labels too: its real.json, for ImageNet's validation images.",
+        show_default=False,
+        rich_help_panel=IMAGES,
+    ),
+]
+Resolutions = Annotated[
+    str | None,
+    typer.Option(
+        "--res",
+        metavar="PIXELS[,PIXELS]...",
+        help="Resolutions, each judged in turn; positions are stretched.",
+        show_default=False,
+        rich_help_panel=HOW,
+    ),
+]
+Flips = Annotated[
+    bool,
+    typer.Option(
+        "--flips", help="Answer by the mean of the logits of an image and its mirror image.", rich_help_panel=HOW
+    ),
+]
+Corruptions = Annotated[
+    str | None,
+    typer.Option(
+        "--corruptions",
+        metavar="all|KIND[,KIND]...",
+        help="Judge again on harmed images, at five strengths: noise, blur, jpeg, pixelate, contrast, brightness.",
+        show_default=False,
+        rich_help_panel=HOW,
+    ),
+]
+PerClass = Annotated[
+    bool,
+    typer.Option("--per-class", help="Score every class, label or target by itself.", rich_help_panel=flags.OUTPUT),
+]
 Predictions = Annotated[
     Path | None,
     typer.Option(
-        "--predictions", help="Write a CSV with a line per image: path, what is true, what was said, how surely, loss."
+        "--predictions",
+        help="Write a CSV with a line per image: path, what is true, what was said, how surely, loss.",
+        show_default=False,
+        rich_help_panel=flags.OUTPUT,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Write all that was found, tables, and pictures of calibration and mistakes to a folder.",
+        metavar="<path>",
+        parser=flags.read_out,
+        show_default=False,
+        rich_help_panel=flags.OUTPUT,
     ),
 ]
 FailUnder = Annotated[
@@ -45,17 +106,24 @@ FailUnder = Annotated[
         "--fail-under",
         metavar="top1=0.9",
         help="Exit with 6 if a score is worse (repeat with commas); percentages as shares of 1.",
+        show_default=False,
+        rich_help_panel=flags.OUTPUT,
     ),
 ]
 
 
 def evaluate(
     model: flags.Model,
-    data: flags.Data = None,
+    data: Data = None,
     split: Split = None,
-    res: flags.Res = None,
+    real: Real = None,
+    res: Resolutions = None,
+    flips: Flips = False,
+    corruptions: Corruptions = None,
     per_class: PerClass = False,
     predictions: Predictions = None,
+    out: Out = None,
+    overwrite: flags.Overwrite = False,
     fail_under: FailUnder = None,
     devices: flags.Devices = "auto",
     json: flags.Json = False,
@@ -64,34 +132,59 @@ def evaluate(
 ) -> None:
     """Evaluate a checkpoint, a run or a model folder on its own validation images, or on --data."""
     gates = read_gates(fail_under) if fail_under else {}
+    resolutions = read_resolutions(res) if res is not None else (None,)
     if predictions:
-        check_place(predictions)
+        check_predictions(predictions, len(resolutions))
     from vit_cli.cli.launch import launch_processes
     from vit_cli.dist.world import joined
-    from vit_cli.evaluate.saved import evaluate_saved, get_ready, open_folder_data, open_own_data
+    from vit_cli.evaluate.judge import Asked, check_asked, judge
+    from vit_cli.evaluate.robustness import read_kinds
+    from vit_cli.evaluate.saved import open_folder_data, open_own_data, open_saved, read_task
 
+    asked = Asked(resolutions, flips, real, read_kinds(corruptions) if corruptions is not None else ())
+    if out:
+        out = check_out(out, overwrite)
     if launch_processes(devices):
         return
+    shown: list[Shown] = []
     with joined(devices) as world:
-        ready = get_ready(model, world, res)
-        check_known(gates, ready.task)
-        if per_class and ready.task.name == "classification":
-            check_classes(ready.class_names)
-        samples = open_folder_data(data, split, ready.saved) if data else open_own_data(ready.saved, split)
+        saved = open_saved(model)
+        task = read_task(saved)
+        check_known(gates, score_names(task, asked), task.name)
+        check_asked(asked, saved)
+        if per_class and task.name == "classification":
+            check_classes(len(task.names))
+        samples = open_folder_data(data, split, saved) if data else open_own_data(saved, split)
         progress = make_progress(quiet or json or not world.is_first, verbose=False)
-        for change in ready.changes:
-            progress.note(change)
-        evaluation = evaluate_saved(ready, samples, world)
+        for judged in judge(saved, samples, world, asked, progress.note):
+            shown.append(Shown(judged.facts(), judged.evaluation.per_class))
+            if world.is_first and predictions:
+                save_predictions(predictions, judged.evaluation, samples, judged.ready)
+            if world.is_first and out:
+                save_all(out / str(judged.ready.res) if len(resolutions) > 1 else out, judged, shown[-1], samples)
     if not world.is_first:
         return
-    if predictions:
-        save_predictions(predictions, evaluation, samples, ready)
-    show_evaluation(evaluation, ready, per_class=per_class, json=json)
-    check_gates(gates, evaluation.scores)
+    show_judged(shown, task, per_class=per_class, json=json)
+    check_gates(gates, [each.facts for each in shown])
 
 
-def check_place(path: Path) -> None:
-    """Raise UsageError, before anything is computed, if a file can't be written at `path`."""
+def read_resolutions(text: str) -> tuple[int, ...]:
+    """Read `224` or `224,288,384`, in this order; UsageError for anything else."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() and 0 < int(part) < 10**6 for part in parts):
+        raise UsageError(f"--res {text} is not understood", "Write pixels, as 224, or several: 224,288,384.")
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def score_names(task: Task, asked: Asked) -> tuple[str, ...]:
+    """Name the scores that an evaluation will have."""
+    return (*task.reported, "loss", *task.detailed, *(["real"] if asked.real else []))
+
+
+def check_predictions(path: Path, resolutions: int) -> None:
+    """Raise UsageError, before anything is computed, if the answers of one evaluation can't be written to `path`."""
+    if resolutions > 1:
+        raise UsageError(f"--predictions is one table, and --res names {resolutions} resolutions", "Name one of them.")
     if path.is_dir():
         raise UsageError(f"--predictions {path} is a folder", "Name a file, such as predictions.csv.")
     if not path.parent.is_dir():
@@ -100,12 +193,23 @@ def check_place(path: Path) -> None:
         raise UsageError(f"--predictions {path} can't be written", "Name a place that you can write in.")
 
 
-def check_classes(names: Sequence[str]) -> None:
+def check_out(out: Path, overwrite: bool) -> Path:
+    """Give the folder of --out; UsageError, before anything is computed, if it is taken or can't be made."""
+    from vit_cli.export.write import choose_folder
+
+    folder = choose_folder(out, overwrite)
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UsageError(f"--out {out} can't be written", "Name a place that you can write in.")
+    return folder
+
+
+def check_classes(classes: int) -> None:
     """Raise UsageError if there are too many classes for a score of each."""
     from vit_cli.metrics.confusion import CONFUSION_LIMIT
 
-    if len(names) > CONFUSION_LIMIT:
-        raise UsageError(f"--per-class is for up to {CONFUSION_LIMIT:,} classes; this model has {len(names):,}")
+    if classes > CONFUSION_LIMIT:
+        raise UsageError(f"--per-class is for up to {CONFUSION_LIMIT:,} classes; this model has {classes:,}")
 
 
 def save_predictions(path: Path, evaluation: Evaluation, samples: Samples, ready: Ready) -> None:
@@ -120,77 +224,13 @@ def save_predictions(path: Path, evaluation: Evaluation, samples: Samples, ready
         raise UsageError(f"--predictions {path} can't be written: {error.strerror}") from error
 
 
-def show_evaluation(evaluation: Evaluation, ready: Ready, *, per_class: bool, json: bool) -> None:
-    """Show the scores, and with `per_class` those of every class, label or target."""
-    facts = summarise(evaluation, ready.task, tuple(ready.res))
-    if json:
-        show_json(facts | ({"per_class": evaluation.per_class} if per_class else {}))
-        return
-    word = WORDS[ready.task.name]
-    outputs = f"{facts[word]} {word if facts[word] != 1 else word[:-1]}"
-    told = [
-        name for name in ready.task.reported if name != "top5" or len(ready.task.names) > 5
-    ]  # else it is always 100
-    shown = "   ".join(SCORES[name].say(evaluation.scores[name]) for name in (*told, "loss"))
-    if ready.task.name == "regression" and len(ready.task.names) > 1:
-        shown += " (means of the targets; --per-class has each)"
-    show_result(
-        f"{shown}   {facts['images']} images, {outputs}, {ready.res} pixels, "
-        f"{facts['seconds']:.1f} s ({facts['images_per_second']:.0f} img/s)"
-    )
-    if per_class and evaluation.per_class:
-        write = "{:.4g}" if ready.task.name == "regression" else "{:.2f}"
-        show_table(
-            list(evaluation.per_class[0]),
-            [[write.format(v) if isinstance(v, float) else v for v in row.values()] for row in evaluation.per_class],
-        )
+def save_all(folder: Path, judged: Judged, shown: Shown, samples: Samples) -> None:
+    """Write what was found at one resolution to a folder."""
+    from vit_cli.metrics.calibration import list_bins
+    from vit_cli.report.evaluation import write_evaluation
 
-
-def summarise(evaluation: Evaluation, task: Task, res: tuple[int, ...]) -> dict[str, float | int | list[int]]:
-    """Give the facts that `--json` promises."""
-    scores, seconds = evaluation.scores, evaluation.seconds
-    return {
-        **{name: scores[name] for name in (*task.reported, "loss")},
-        "images": int(scores["images"]),
-        WORDS[task.name]: len(task.names),
-        "res": list(res),
-        "seconds": seconds,
-        "images_per_second": scores["images"] / max(seconds, 1e-9),
-    }
-
-
-def read_gates(text: str) -> dict[str, float]:
-    """Read `top1=0.9,rmse=2.5`: shares from 0 to 1 for what is a percentage, else numbers."""
-    gates = {}
-    for part in text.split(","):
-        match = re.fullmatch(r"(\w+)=(-?\d*\.?\d+)", part.strip())
-        known = match and SCORES.get(match[1])
-        if not match or not known or (known.in_percent and not 0 <= float(match[2]) <= 1):
-            raise UsageError(
-                f"--fail-under {text} is not understood",
-                "Write for example top1=0.9 or top1=0.9,top5=0.99 (shares from 0 to 1), or loss=0.5. "
-                f"Scores: {', '.join(SCORES)}.",
-            )
-        gates[match[1]] = float(match[2])
-    return gates
-
-
-def check_known(gates: Mapping[str, float], task: Task) -> None:
-    """Raise UsageError for a gate on a score that the model's task does not have."""
-    names = (*task.reported, "loss")
-    for name in gates:
-        if name not in names:
-            raise UsageError(f"--fail-under {name}: {task.name} has no such score", f"It has {', '.join(names)}.")
-
-
-def check_gates(gates: Mapping[str, float], scores: Mapping[str, float]) -> None:
-    """Raise GateError for every score that is worse than its gate (of a percentage: a share), by more than rounding."""
-    bad = []
-    for name, gate in gates.items():
-        kind = SCORES[name]
-        value = scores[name] / 100 if kind.in_percent else scores[name]
-        margin = (value - gate) * (1 if kind.is_better_higher else -1)
-        if not margin >= -ROUNDING:
-            bad.append(f"{name} is {value:.4f}, {'below' if kind.is_better_higher else 'above'} {gate:g}")
-    if bad:
-        raise GateError("; ".join(bad))
+    evaluation = judged.evaluation
+    document = shown.document(per_class=True)
+    if evaluation.calibration is not None:
+        document["calibration"] = [each._asdict() for each in list_bins(evaluation.calibration)]
+    write_evaluation(folder, finite(document), evaluation, judged.ready, samples)

@@ -11,6 +11,7 @@ import numpy as np
 from vit_cli.data.samples import Samples, View
 
 CLASSES = 1000
+PLACES = tuple(map(str, range(CLASSES)))
 WORDNET = re.compile(r"n\d{8}")
 
 
@@ -32,6 +33,23 @@ def are_same(names: Sequence[str], classes: Sequence[str]) -> bool:
     if len(classes) != CLASSES or len(names) != CLASSES or not all(map(WORDNET.fullmatch, classes)):
         return False
     return list(classes) == sorted(classes) and tuple(names) == imagenet_names()
+
+
+def are_imagenets(names: Sequence[str]) -> bool:
+    """Tell whether classes are ImageNet's 1000 in their order, by names, WordNet numbers, or places from 0 to 999."""
+    return tuple(names) == PLACES or are_same(imagenet_names(), names)
+
+
+def name_classes(images: Samples, names: Sequence[str]) -> Samples:
+    """Give classes that are ImageNet's in other words the `names` of the model; leave `images` alone if they are not.
+
+    Other words are WordNet numbers, or all places from 0 to 999 (ImageNet-V2). Not some of these: those of other data would
+    be taken for fish and birds.
+    """
+    if set(images.classes) == set(PLACES) != set(names) and are_imagenets(names):
+        places = np.array([int(name) for name in images.classes], dtype=np.int64)
+        return View(images, np.arange(len(images)), places[images.labels], names)
+    return name_wordnet(images, names)
 
 
 def name_wordnet(images: Samples, names: Sequence[str]) -> Samples:

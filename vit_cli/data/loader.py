@@ -157,8 +157,8 @@ class TrainBatches:
 class EvalBatches:
     """All images once and in order, in batches of `batch_size`; process `rank` of `size` makes every size-th batch.
 
-    The last batch may be short, or empty: every process makes as many as the others.
-    Raises DataError, naming the file, if an image is broken.
+    The last batch may be short, or empty: every process makes as many as the others. `alter` changes each image once it has
+    its size, and is told its number. Raises DataError, naming the file, if an image is broken.
     """
 
     def __init__(
@@ -173,9 +173,11 @@ class EvalBatches:
         max_pixels: int = MAX_PIXELS,
         patience: Patience = Patience(),
         res: Grid | None = None,
+        alter: Callable[[Tensor, int], Tensor] | None = None,
     ) -> None:
         self.samples = samples
         self.look = look
+        self.alter = alter
         self.batch_size = batch_size
         self.patience = patience
         batches = -(-len(samples) // batch_size)
@@ -205,7 +207,8 @@ class EvalBatches:
         try:
             picture = read_picture(self.samples, row, self.max_pixels)
             watch.lap("read")
-            return show(picture, self.look(picture.rows, picture.columns), watch)
+            image = show(picture, self.look(picture.rows, picture.columns), watch)
+            return self.alter(image, row) if self.alter else image
         except BadImage as error:
             raise DataError(
                 f"{self.samples.name(row)} can't be evaluated: {error.reason}",

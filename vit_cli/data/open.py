@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vit_cli.data.imagenet import name_wordnet
+from vit_cli.data.imagenet import name_classes
 from vit_cli.data.samples import Samples
 from vit_cli.data.source import Source
 from vit_cli.data.split import HeldOut, hold_out
@@ -88,7 +88,7 @@ def open_evaluation(
     source: Source, classes: Sequence[str], task: TaskName = "classification", scale: Scale | None = None
 ) -> Samples:
     """Open images to evaluate on, labelled by the model's `classes` and `scale`. Raises DataError if there are others."""
-    images = match(name_wordnet(open_source(source, task), classes), classes, source.title, task)
+    images = match(name_classes(open_source(source, task), classes), classes, source.title, task)
     check_filled(images, source.title)
     return standardise(images, scale)
 

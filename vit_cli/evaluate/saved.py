@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,6 +29,7 @@ from vit_cli.dist.world import World
 from vit_cli.errors import CheckpointError, DataError, UsageError
 from vit_cli.evaluate.class_names import are_numbers, explain_numbers
 from vit_cli.evaluate.evaluate import Answers, Evaluation, evaluate
+from vit_cli.evaluate.mirror import Mirrored
 from vit_cli.evaluate.open import open_weights, tell_import
 from vit_cli.metrics.task import Task
 from vit_cli.metrics.tasks import make_task
@@ -89,11 +91,21 @@ def get_ready(path: Path, world: World, res: int | tuple[int, int] | None = None
     Raises CheckpointError if there is no model, it has no classes or its weights do not fit, UsageError for a `res` that its
     patches do not divide.
     """
+    return make_ready(open_saved(path), world, res)
+
+
+def open_saved(path: Path) -> Saved:
+    """Read the model at `path` (ours, or foreign weights); CheckpointError if there is none, or it has no classes."""
     saved = open_weights(path)
     if not saved.class_names:
         raise CheckpointError(
             f"{path} has no head, so it names no classes", "Train one: vit finetune FROM --data DIR, with this as FROM."
         )
+    return saved
+
+
+def make_ready(saved: Saved, world: World, res: int | tuple[int, int] | None = None) -> Ready:
+    """Make a model of what was read; the rest is as in `get_ready`."""
     section = read_section(Model, saved.about["model"])
     source = section.position_grids()
     if res is not None:
@@ -150,6 +162,18 @@ def change_res(section: Model, res: int | tuple[int, int]) -> Model:
         return at_res(section, res)
     except ValidationError as error:
         raise UsageError(f"--res {res}: {error.errors()[0]['ctx']['error']}") from error
+
+
+def check_resolutions(saved: Saved, resolutions: Sequence[int]) -> None:
+    """Raise UsageError that tells of all resolutions that the model's patches do not divide."""
+    section, bad = read_section(Model, saved.about["model"]), []
+    for res in resolutions:
+        try:
+            change_res(section, res)
+        except UsageError as error:
+            bad.append(error.problem)
+    if bad:
+        raise UsageError("\n".join(bad))
 
 
 def open_own_data(saved: Saved, split: str | None = None) -> Samples:
@@ -220,8 +244,19 @@ def check_labels(source: Source, samples: Samples, saved: Saved) -> None:
         )
 
 
-def evaluate_saved(ready: Ready, samples: Samples, world: World, batch_size: int = 64) -> Evaluation:
-    """Judge a saved model on `samples`, each image once, in the precision that it was trained in."""
+def evaluate_saved(
+    ready: Ready,
+    samples: Samples,
+    world: World,
+    batch_size: int = 64,
+    flips: bool = False,
+    alter: Callable[[Tensor, int], Tensor] | None = None,
+) -> Evaluation:
+    """Judge a saved model on `samples`, each image once, in the precision that it was trained in.
+
+    With `flips` it answers by the mean of its logits for an image and its mirror image. `alter` changes each image, whose
+    number it is told, before the model sees it.
+    """
     batches = EvalBatches(
         samples,
         ready.transform.look,
@@ -231,8 +266,10 @@ def evaluate_saved(ready: Ready, samples: Samples, world: World, batch_size: int
         workers=count_workers(ready, samples, world),
         max_pixels=ready.max_pixels,
         res=ready.res,
+        alter=alter,
     )
-    return evaluate(ready.model, batches, ready.prepare, ready.task, world, ready.precision, keep_answers=True)
+    model = Mirrored(ready.model) if flips else ready.model
+    return evaluate(model, batches, ready.prepare, ready.task, world, ready.precision, keep_answers=True)
 
 
 def count_workers(ready: Ready, samples: Samples, world: World) -> int:

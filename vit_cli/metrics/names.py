@@ -29,6 +29,7 @@ class Score(NamedTuple):
 SCORES = {
     "top1": Score("top-1", "{:.2f}", 5, in_percent=True),
     "top5": Score("top-5", "{:.2f}", 5, in_percent=True),
+    "real": Score("ReaL", "{:.2f}", 5, in_percent=True),
     "map": Score("mAP", "{:.2f}", 6, in_percent=True),
     "macro_f1": Score("macro F1", "{:.2f}", 8, in_percent=True),
     "micro_f1": Score("micro F1", "{:.2f}", 8, in_percent=True),

@@ -1,0 +1,44 @@
+"""The reliability diagram: how often a model is right, by how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from vit_cli.metrics.calibration import Bin
+from vit_cli.report.style import BLUE, FAINT, INK, RED, drawing, save
+
+FEW = 10
+"""Bins with fewer images are drawn faint: their accuracy is mostly chance."""
+
+
+def draw_reliability(bins: Sequence[Bin], ece: float, out_png: Path) -> None:
+    """Draw accuracy against confidence, a bar for each bin that holds images, over how many images each holds."""
+    with drawing():
+        figure = Figure(figsize=(5.2, 5.8), layout="constrained")
+        upper, lower = figure.subplots(2, 1, height_ratios=[3.2, 1], sharex=True)
+        upper.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1.2, label="perfectly calibrated")
+        for number, one in enumerate(bins):
+            place = {"x": one.low, "width": one.high - one.low, "align": "edge", "edgecolor": "white"}
+            alpha = 0.85 if one.images >= FEW else 0.35
+            upper.bar(height=one.accuracy, color=BLUE, alpha=alpha, label="accuracy" if number == 0 else "", **place)
+            upper.plot(
+                [one.confidence] * 2, [one.accuracy, one.confidence], color=RED, linewidth=2.2, solid_capstyle="butt",
+                label="gap to the confidence" if number == 0 else "",
+            )  # fmt: skip
+            lower.bar(height=one.images, color=BLUE, alpha=alpha, **place)
+        upper.set(
+            title=f"Reliability: expected calibration error {ece:.4f}", ylabel="share that is right", ylim=(0, 1.02)
+        )
+        upper.legend(loc="upper left")
+        lower.set(xlabel="confidence in the answer", ylabel="images", xlim=(0, 1), yscale="log", ylim=(0.7, None))
+        lower.yaxis.set_major_formatter("{x:,.0f}")
+        total = sum(one.images for one in bins)
+        note = (
+            f"{total:,} images in {len(bins)} of 15 bins; bins of fewer than {FEW} are faint. A bar below the dashed line: "
+            "too sure; above: too modest."
+        )
+        figure.supxlabel(note, fontsize=8, color=INK, wrap=True)
+        save(figure, out_png)

@@ -1,0 +1,101 @@
+"""The folder of `vit eval --out`: numbers for programs, tables, and pictures of what went wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vit_cli.checkpoint.commit import commit
+from vit_cli.data.decode import to_pixels
+from vit_cli.data.samples import Samples
+from vit_cli.errors import TrainingError, UsageError
+from vit_cli.evaluate.evaluate import Answers, Evaluation
+from vit_cli.evaluate.saved import Ready
+from vit_cli.metrics.calibration import list_bins
+from vit_cli.metrics.task import Task
+from vit_cli.report.calibration import draw_reliability
+from vit_cli.report.confusion import draw_confusion
+from vit_cli.report.pictures import draw_grid
+from vit_cli.report.write import WORST, Picture, caption, measure
+
+
+def write_evaluation(
+    folder: Path, document: Mapping[str, Any], evaluation: Evaluation, ready: Ready, samples: Samples
+) -> None:
+    """Write what an evaluation found to `folder`, which is made; what does not apply to the task is left out.
+
+    `document`, without numbers that JSON lacks, is evaluation.json. Raises UsageError if the place can't be written; each
+    file is whole or not there.
+    """
+    names = ready.class_names
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if evaluation.per_class:
+            rows = [list(row.values()) for row in evaluation.per_class]
+            write_csv(folder / "per_class.csv", list(evaluation.per_class[0]), rows)
+        if evaluation.confusion is not None:
+            counts = evaluation.confusion.cpu().long().tolist()
+            rows = [[name, *row] for name, row in zip(names, counts, strict=True)]
+            write_csv(folder / "confusion.csv", ["true / predicted", *names], rows)
+            draw_confusion(evaluation.confusion, names, folder / "confusion_matrix.png")
+        if evaluation.calibration is not None and (bins := list_bins(evaluation.calibration)):
+            draw_reliability(bins, evaluation.scores["ece"], folder / "reliability.png")
+        if evaluation.answers is not None:
+            draw_mistakes(folder, evaluation.answers, ready.task, partial(see, ready, samples))
+        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        commit(folder / "evaluation.json", lambda aside: aside.write_text(text, encoding="utf-8"))
+    except TrainingError as error:
+        raise UsageError(error.problem, "Is the disk full or read-only?") from error
+    except OSError as error:
+        raise UsageError(f"--out {folder} can't be made: {error.strerror}", "Name another folder.") from error
+
+
+def write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table, whole or not at all."""
+
+    def write(aside: Path) -> None:
+        with aside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(head)
+            writer.writerows(rows)
+
+    commit(path, write)
+
+
+def draw_mistakes(folder: Path, answers: Answers, task: Task, picture: Picture) -> None:
+    """Draw the mistakes with the highest loss, and of classes those of which the model was surest.
+
+    Where nothing is ever quite right, all answers count. Pictures that an earlier evaluation left go if there is no mistake.
+    """
+    right = task.is_right(answers.answer)
+    wrong = np.arange(len(answers.losses)) if right is None else np.flatnonzero(~right)
+    what = "answers" if right is None else "mistakes"
+    orders: dict[str, tuple[Any, str]] = {"worst.png": (answers.losses, "the highest loss first")}
+    if answers.confidence.ndim == 1:
+        orders["confident_mistakes.png"] = (answers.confidence, "those of which the model was surest first")
+    for name, (by, order) in orders.items():
+        chosen = wrong[np.argsort(-by[wrong], kind="stable")][:WORST].tolist()
+        if not chosen:
+            (folder / name).unlink(missing_ok=True)
+            continue
+        images = torch.stack([picture(int(answers.indices[place])) for place in chosen])
+        draw_grid(
+            images,
+            [caption(answers, place, task, measure(images[0])) for place in chosen],
+            folder / name,
+            title=f"{len(chosen)} of {len(wrong):,} {what}, {order}",
+            marks=None if right is None else right[chosen].tolist(),
+        )
+
+
+def see(ready: Ready, samples: Samples, index: int) -> Tensor:
+    """Give an image as the model sees it: uint8 (3, rows, columns)."""
+    return ready.transform(to_pixels(samples.read(index), ready.max_pixels))
