@@ -1,18 +1,21 @@
 """Harm to images that models should bear: noise, blur, compression and the like, at five strengths.
 
 After Hendrycks & Dietterich, 2019, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", with
-about their strengths. These are made anew from torchvision's functions and are not the images of ImageNet-C: scores of the
+about their strengths. These are made anew, most with torchvision's functions, and are not the images of ImageNet-C: scores of the
 two can't be compared.
 """
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
@@ -31,17 +34,20 @@ def add_noise(image: Tensor, sigma: float) -> Tensor:
 
 def blur(image: Tensor, sigma: float) -> Tensor:
     """Blur with a Gaussian, rows and then columns: a kernel in two directions takes many times as long."""
-    sigma *= min(image.shape[-2:]) / SIDE
-    width = 2 * math.ceil(3 * sigma) + 1
-    smooth = tvf.gaussian_blur(image.float(), [width, 1], [sigma, sigma])
-    smooth = tvf.gaussian_blur(smooth, [1, width], [sigma, sigma])
+    rows, columns = image.shape[-2:]
+    sigma *= min(rows, columns) / SIDE
+    reach = math.ceil(3 * sigma)
+    high, wide = (2 * min(reach, side - 1) + 1 for side in (rows, columns))
+    smooth = tvf.gaussian_blur(image.float(), [wide, 1], [sigma, sigma])
+    smooth = tvf.gaussian_blur(smooth, [1, high], [sigma, sigma])
     return smooth.round().to(torch.uint8)
 
 
 def compress(image: Tensor, quality: float) -> Tensor:
-    """Save as JPEG, and read again."""
-    read: Tensor = tvf.jpeg(image, int(quality))
-    return read
+    """Save as JPEG, and read again; by Pillow, since torchvision gives its own way up."""
+    file = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=int(quality))
+    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
 
 
 def pixelate(image: Tensor, share: float) -> Tensor:

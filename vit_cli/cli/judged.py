@@ -89,7 +89,8 @@ def show_corruptions(found: Mapping[str, Any], title: str) -> None:
         [kind, *(score.form.format(value) for value in (*scores["strengths"], scores["mean"]))]
         for kind, scores in found["kinds"].items()
     ]
-    show_result(f"{title}\n{score.label} on harmed images, by strength: mean {score.write(found['mean'])}".lstrip("\n"))
+    text = f"{score.label} on harmed images, by strength: mean {score.write(found['mean'])}"
+    show_result(f"{title}\n{text}" if title else text)
     show_table(columns, rows)
 
 

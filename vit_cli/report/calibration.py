@@ -7,8 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from vit_cli.metrics.calibration import Bin
-from vit_cli.report.style import BLUE, FAINT, INK, RED, drawing, save
+from vit_cli.metrics.calibration import BINS, Bin
+from vit_cli.report.style import BLUE, FAINT, RED, drawing, save
 
 FEW = 10
 """Bins with fewer images are drawn faint: their accuracy is mostly chance."""
@@ -16,19 +16,19 @@ FEW = 10
 
 def draw_reliability(bins: Sequence[Bin], ece: float, out_png: Path) -> None:
     """Draw accuracy against confidence, a bar for each bin that holds images, over how many images each holds."""
+    line = {"color": RED, "linewidth": 2.2, "solid_capstyle": "butt"}
     with drawing():
         figure = Figure(figsize=(5.2, 5.8), layout="constrained")
         upper, lower = figure.subplots(2, 1, height_ratios=[3.2, 1], sharex=True)
         upper.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1.2, label="perfectly calibrated")
-        for number, one in enumerate(bins):
+        upper.plot([], [], label="gap to the confidence", **line)
+        upper.bar([], [], color=BLUE, alpha=0.85, label="accuracy")
+        for one in bins:
             place = {"x": one.low, "width": one.high - one.low, "align": "edge", "edgecolor": "white"}
-            alpha = 0.85 if one.images >= FEW else 0.35
-            upper.bar(height=one.accuracy, color=BLUE, alpha=alpha, label="accuracy" if number == 0 else "", **place)
-            upper.plot(
-                [one.confidence] * 2, [one.accuracy, one.confidence], color=RED, linewidth=2.2, solid_capstyle="butt",
-                label="gap to the confidence" if number == 0 else "",
-            )  # fmt: skip
-            lower.bar(height=one.images, color=BLUE, alpha=alpha, **place)
+            look = {"color": BLUE, "alpha": 0.85 if one.images >= FEW else 0.35}
+            upper.bar(height=one.accuracy, **place, **look)
+            upper.plot([one.confidence] * 2, [one.accuracy, one.confidence], **line)
+            lower.bar(height=one.images, **place, **look)
         upper.set(
             title=f"Reliability: expected calibration error {ece:.4f}", ylabel="share that is right", ylim=(0, 1.02)
         )
@@ -37,8 +37,8 @@ def draw_reliability(bins: Sequence[Bin], ece: float, out_png: Path) -> None:
         lower.yaxis.set_major_formatter("{x:,.0f}")
         total = sum(one.images for one in bins)
         note = (
-            f"{total:,} images in {len(bins)} of 15 bins; bins of fewer than {FEW} are faint. A bar below the dashed line: "
-            "too sure; above: too modest."
+            "Bars below the dashed line: surer than right; above it: more often right than sure.\n"
+            f"{total:,} images in {len(bins)} of {BINS} bins; bins of fewer than {FEW} images are faint."
         )
-        figure.supxlabel(note, fontsize=8, color=INK, wrap=True)
+        figure.supxlabel(note, fontsize=8, color=FAINT)
         save(figure, out_png)

@@ -16,7 +16,8 @@ from torch import Tensor
 from torchvision.models.vision_transformer import VisionTransformer
 
 from vit_cli.checkpoint.model import open_model, write_model
-from vit_cli.data.imagenet import are_same, imagenet_names, name_wordnet
+from vit_cli.data.imagenet import PLACES, are_same, imagenet_names, name_wordnet
+from vit_cli.data.imagenet import name_classes as name_imagenets
 from vit_cli.data.samples import Pixels
 from vit_cli.dist.world import join_world
 from vit_cli.errors import CheckpointError, UsageError, VitError
@@ -249,3 +250,19 @@ def test_other_folders_are_left_alone(classes: tuple[str, ...]) -> None:
 
 def test_a_models_own_thousand_classes_are_not_imagenets() -> None:
     assert not are_same(tuple(map(str, range(1000))), WORDNET)
+
+
+@pytest.mark.parametrize("names", [imagenet_names(), WORDNET], ids=["names", "WordNet"])
+def test_folders_named_by_all_places_are_imagenets_classes(names: tuple[str, ...]) -> None:
+    folders = sorted(PLACES)  # as a folder of ImageNet-V2 gives them: 0, 1, 10, 100, 101, ...
+    labels = np.array([folders.index("2"), folders.index("10"), folders.index("999")])
+    named = name_imagenets(Pixels("x", np.zeros((3, 2, 2), np.uint8), labels, folders), names)
+    assert [named.classes[label] for label in named.labels] == [names[2], names[10], names[999]]
+
+
+def test_some_places_or_a_model_that_knows_them_by_number_are_left_alone() -> None:
+    some = Pixels("digits", np.zeros((1, 2, 2), np.uint8), np.array([0]), PLACES[:10])
+    assert name_imagenets(some, imagenet_names()) is some
+    all_places = Pixels("x", np.zeros((1, 2, 2), np.uint8), np.array([0]), sorted(PLACES))
+    assert name_imagenets(all_places, PLACES) is all_places
+    assert name_imagenets(all_places, imagenet_names()[:-1]) is all_places
