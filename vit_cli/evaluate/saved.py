@@ -16,6 +16,7 @@ from torch import Tensor
 from vit_cli.augment.fit import Fit
 from vit_cli.augment.preprocess import Preprocess, build_eval_transform, normalise
 from vit_cli.checkpoint.model import Saved
+from vit_cli.data.ahead import keep_memory
 from vit_cli.data.decode import MAX_PIXELS
 from vit_cli.data.loader import EvalBatches
 from vit_cli.data.open import open_evaluation, open_splits
@@ -36,6 +37,7 @@ from vit_cli.metrics.tasks import make_task
 from vit_cli.models import Model
 from vit_cli.models.adapt import load_weights, stretch_tables
 from vit_cli.models.classifier import Classifier
+from vit_cli.models.last_block import reading_least
 from vit_cli.models.positions import Stretch
 from vit_cli.models.stream import narrow_stream
 from vit_cli.recipe.plain import at_res, read_section
@@ -269,7 +271,9 @@ def evaluate_saved(
         alter=alter,
     )
     model = Mirrored(ready.model) if flips else ready.model
-    return evaluate(model, batches, ready.prepare, ready.task, world, ready.precision, keep_answers=True)
+    keep_memory()
+    with reading_least(ready.model):
+        return evaluate(model, batches, ready.prepare, ready.task, world, ready.precision, keep_answers=True)
 
 
 def count_workers(ready: Ready, samples: Samples, world: World) -> int:

@@ -148,6 +148,22 @@ class Attention(nn.Module):
         mixed: Tensor = self.out(x.transpose(1, 2).reshape(b, n, d))
         return mixed
 
+    def look(self, x: Tensor, first: int, bias: Tensor | None = None, turns: Tensor | None = None) -> Tensor:
+        """Give what `forward` gives for the `first` tokens alone, prefix tokens which see everything: (b, first, d)."""
+        b, n, d = x.shape
+        weights, shifts = self.qkv.weight, self.qkv.bias
+        q = F.linear(x[:, :first], weights[:d], None if shifts is None else shifts[:d])
+        kv = F.linear(x, weights[d:], None if shifts is None else shifts[d:])
+        q = q.view(b, first, self.heads, d // self.heads).transpose(1, 2)
+        k, v = kv.view(b, n, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        q, k = (normed.to(v.dtype) for normed in (self.norm_q(q), self.norm_k(k)))
+        if turns is not None:
+            q, k = turn(q, turns[:, :first]), turn(k, turns)
+        bias = bias if self.bias is None else self.bias()
+        seen = attend(q, k, v, 0.0, None if bias is None else bias[..., :first, :])
+        mixed: Tensor = self.out(seen.transpose(1, 2).reshape(b, first, d))
+        return mixed
+
     def pairs(self, tokens: int) -> int:
         """Count the pairs of a query and a key in one image of so many tokens."""
         return tokens**2 if self.windows is None else self.windows.pairs
