@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
 import torch
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 from torch import Tensor
+
+from vit_cli.checkpoint.commit import commit
+from vit_cli.errors import CheckpointError
 
 MAX_ARRAYS = 20_000
 MAX_RATIO = 200
@@ -27,6 +32,26 @@ class Header(NamedTuple):
     shape: tuple[int, ...]
     is_fortran: bool
     dtype: np.dtype[np.generic]
+
+
+def write_npz(path: Path, arrays: Mapping[str, NDArray[np.float32 | np.int64]]) -> None:
+    """Commit arrays of numbers to `path`, each with its checksum: the file is there whole, or not at all."""
+
+    def write(aside: Path) -> None:
+        with aside.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub takes each name for allow_pickle
+
+    commit(path, write)
+
+
+def read_npz(path: Path) -> dict[str, Tensor]:
+    """Read all arrays of a file, and verify their checksums. Raises CheckpointError if it is damaged, or no such file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            arrays = list_arrays(archive)
+            return read_arrays(archive, arrays, arrays)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} can't be read: {str(error)[:200]}", "Remove it.") from error
 
 
 def list_arrays(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

@@ -22,6 +22,7 @@ from vit_cli.cli import (
     finetune,
     import_weights,
     predict,
+    probe,
     recipe,
     resume,
     train,
@@ -66,6 +67,9 @@ app.command("resume", rich_help_panel=TRAIN, epilog="Example: vit resume runs/la
 app.command("eval", rich_help_panel=USE, epilog="Example: vit eval runs/latest --per-class")(evaluate.evaluate)
 app.command("predict", rich_help_panel=USE, epilog="Example: vit predict runs/latest photos/*.jpg --top 3")(
     predict.predict
+)
+app.command("probe", rich_help_panel=USE, epilog="Example: vit probe runs/latest --data photos --only fewshot,knn")(
+    probe.probe
 )
 app.command("import", rich_help_panel=USE, epilog="Example: vit import vit_base_patch16_224.safetensors --out base")(
     import_weights.import_weights

@@ -75,6 +75,14 @@ class World:
         dist.all_gather_object(values, value)
         return values
 
+    def collect(self, value: Any) -> list[Any]:
+        """Give the first process a plain value of every process, in order of rank, and the others nothing."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.size if self.is_first else None
+        dist.gather_object(value, values)
+        return values or []
+
     def share(self, value: Any) -> Any:
         """Give every process the first one's plain value."""
         if self.size == 1:

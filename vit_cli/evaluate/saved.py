@@ -22,7 +22,7 @@ from vit_cli.data.loader import EvalBatches
 from vit_cli.data.open import open_evaluation, open_splits
 from vit_cli.data.resident import find_resident
 from vit_cli.data.samples import Samples, UnknownClassError, count_images, listed
-from vit_cli.data.source import Source, parquet, source_from_path, with_columns
+from vit_cli.data.source import Plain, Source, parquet, source_from_path, with_columns
 from vit_cli.data.targets import match, tells_labels
 from vit_cli.data.workers import choose_workers
 from vit_cli.device import Precision, choose_precision
@@ -87,19 +87,19 @@ class Ready:
         return normalise(images, self.preprocess)
 
 
-def get_ready(path: Path, world: World, res: int | tuple[int, int] | None = None) -> Ready:
+def get_ready(path: Path, world: World, res: int | tuple[int, int] | None = None, needs_head: bool = True) -> Ready:
     """Read the model at `path` (ours, or foreign weights); `res` stretches its positions for another size.
 
-    Raises CheckpointError if there is no model, it has no classes or its weights do not fit, UsageError for a `res` that its
-    patches do not divide.
+    Raises CheckpointError if there is no model, it has no classes (unless its features alone are wanted, and it `needs_head`
+    not) or its weights do not fit, UsageError for a `res` that its patches do not divide.
     """
-    return make_ready(open_saved(path), world, res)
+    return make_ready(open_saved(path, needs_head), world, res)
 
 
-def open_saved(path: Path) -> Saved:
-    """Read the model at `path` (ours, or foreign weights); CheckpointError if there is none, or it has no classes."""
+def open_saved(path: Path, needs_head: bool = True) -> Saved:
+    """Read the model at `path` (ours, or foreign weights); CheckpointError if there is none, or no classes but it `needs_head`."""
     saved = open_weights(path)
-    if not saved.class_names:
+    if needs_head and not saved.class_names:
         raise CheckpointError(
             f"{path} has no head, so it names no classes", "Train one: vit finetune FROM --data DIR, with this as FROM."
         )
@@ -206,14 +206,7 @@ def open_folder_data(path: Path, split: str | None, saved: Saved) -> Samples:
     Raises UsageError for a `split` that is a path, DataError for a place without images, and for classes that the model
     lacks, or has no names for.
     """
-    if split is None:
-        train, val = source_from_path(path)
-    elif split in ("", "..") or split != Path(split).name:
-        raise UsageError(f"--split {split}: expected one name, without folders", "Name the place itself: --data DIR")
-    elif any(path.glob(pattern := f"{glob.escape(split)}*.parquet")):
-        train, val = parquet(path.absolute(), pattern), None
-    else:
-        train, val = source_from_path(path / split)
+    train, val = source_from_path(path) if split is None else (find_split(path, split), None)
     section = with_columns(val or train, (saved.about.get("data") or {}).get("train"))
     source = read_section(Source, section)
     try:
@@ -228,6 +221,16 @@ def open_folder_data(path: Path, split: str | None, saved: Saved) -> Samples:
         ) from error
     check_labels(source, samples, saved)
     return samples
+
+
+def find_split(path: Path, split: str) -> Plain:
+    """Give the section of a subfolder, or of the parquet files whose names begin so. Raises UsageError for a path."""
+    if split in ("", "..") or split != Path(split).name:
+        raise UsageError(f"--split {split}: expected one name, without folders", "Name the place itself: --data DIR")
+    if any(path.glob(pattern := f"{glob.escape(split)}*.parquet")):
+        return parquet(path.absolute(), pattern)
+    train, val = source_from_path(path / split)
+    return val or train
 
 
 def check_labels(source: Source, samples: Samples, saved: Saved) -> None:
@@ -259,7 +262,22 @@ def evaluate_saved(
     With `flips` it answers by the mean of its logits for an image and its mirror image. `alter` changes each image, whose
     number it is told, before the model sees it.
     """
-    batches = EvalBatches(
+    batches = read_batches(ready, samples, world, batch_size, alter)
+    model = Mirrored(ready.model) if flips else ready.model
+    keep_memory()
+    with reading_least(ready.model):
+        return evaluate(model, batches, ready.prepare, ready.task, world, ready.precision, keep_answers=True)
+
+
+def read_batches(
+    ready: Ready,
+    samples: Samples,
+    world: World,
+    batch_size: int = 64,
+    alter: Callable[[Tensor, int], Tensor] | None = None,
+) -> EvalBatches:
+    """Give this process's part of all images, brought to the model's size and changed by `alter`, if that is given."""
+    return EvalBatches(
         samples,
         ready.transform.look,
         batch_size=batch_size,
@@ -270,10 +288,6 @@ def evaluate_saved(
         res=ready.res,
         alter=alter,
     )
-    model = Mirrored(ready.model) if flips else ready.model
-    keep_memory()
-    with reading_least(ready.model):
-        return evaluate(model, batches, ready.prepare, ready.task, world, ready.precision, keep_answers=True)
 
 
 def count_workers(ready: Ready, samples: Samples, world: World) -> int:

@@ -46,8 +46,13 @@ class MlpHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, d) -> (b, classes)."""
-        logits: Tensor = self.classes(self.activation(self.hidden(x)))
+        logits: Tensor = self.classes(self.represent(x))
         return logits
+
+    def represent(self, x: Tensor) -> Tensor:
+        """(b, d) -> (b, hidden), what the last layer sees."""
+        hidden: Tensor = self.activation(self.hidden(x))
+        return hidden
 
 
 def start_at(head: nn.Module, bias: float) -> None:
