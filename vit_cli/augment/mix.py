@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import NonNegativeFloat
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
 from vit_cli.section import Duration, Section, Share
@@ -34,11 +34,11 @@ class Mix(Section):
     `until` nothing is mixed.
     """
 
-    mixup: NonNegativeFloat = 0.0
-    cutmix: NonNegativeFloat = 0.0
-    prob: Share = 1.0
-    switch_prob: Share = 0.5
-    until: Duration | None = None
+    mixup: NonNegativeFloat = Field(0.0, description="alpha of mixup; 0: off")
+    cutmix: NonNegativeFloat = Field(0.0, description="alpha of cutmix; 0: off")
+    prob: Share = Field(1.0, description="share of images that are mixed")
+    switch_prob: Share = Field(0.5, description="share of cutmix among them, with both on")
+    until: Duration | None = Field(None, description="when mixing ends")
 
     def build(self, seed: int, classes: int, batch_size: int, group: int, until_step: int) -> Mixer | NoMix:
         """Make the mixer of a run with a global batch of `batch_size`; from `until_step` on it mixes nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vit_cli.checkpoint.model import Saved
 from vit_cli.data.folder import TRAIN_NAMES
 from vit_cli.data.open import Splits, open_splits
-from vit_cli.data.source import Source, source_from_path, with_columns
+from vit_cli.data.source import source_from_path, with_columns
 from vit_cli.errors import UsageError
 from vit_cli.evaluate.fewshot import Labels, draw_shots, fit_ridge
 from vit_cli.evaluate.knn import vote
@@ -142,7 +142,7 @@ def open_own_sides(saved: Saved) -> Splits:
         raise UsageError(
             f"{saved.path} was trained for {task}, and a probe tells classes", "Name images of classes: --data DIR"
         )
-    return open_splits(data.train, data.val, data.hold_out, saved.about.get("held"), saved.class_names)
+    return part(data, saved.about.get("held"), saved.class_names)
 
 
 def open_sides(path: Path, split: str | None, saved: Saved) -> Splits:
@@ -157,6 +157,10 @@ def open_sides(path: Path, split: str | None, saved: Saved) -> Splits:
         name = next((name for name in TRAIN_NAMES if (path / name).is_dir()), TRAIN_NAMES[0])
         train, test = find_split(path, name), find_split(path, split)
     known = (saved.about.get("data") or {}).get("train")
-    learned: Source = read_section(Source, with_columns(train, known))
-    tested: Source | None = read_section(Source, with_columns(test, known)) if test else None
-    return open_splits(learned, tested, Data.model_fields["hold_out"].default)
+    sources = {"train": with_columns(train, known), "val": with_columns(test, known) if test else None}
+    return part(read_section(Data, sources))
+
+
+def part(data: Data, held: Mapping[str, int] | None = None, classes: Sequence[str] | None = None) -> Splits:
+    """Open the images to learn from and to test on, each with one class."""
+    return open_splits(data.train, data.val, data.hold_out, held, classes)

@@ -33,15 +33,15 @@ class VitFields(Section):
     """Tokens that a model has beside the class token, with a position like it."""
 
     name: str
-    size: SizeName | None = None
+    size: SizeName | None = Field(None, description="a published width, depth, heads and mlp (docs/models.md)")
     width: Positive | None = Field(None, description="width of a token; overrides the size's")
     depth: Positive | None = Field(None, description="number of blocks; overrides the size's")
     heads: Positive | None = Field(None, description="attention heads; overrides the size's")
     mlp: Positive | None = Field(
         None, description="width inside the MLP; the size's, else 4 x width; swiglu: 2/3 of it"
     )
-    patch: Positive = 16
-    res: Res = Field(224, validate_default=True)
+    patch: Positive = Field(16, description="side of a patch in pixels")
+    res: Res = Field(224, validate_default=True, description="pixels of an image; patch divides them")
     channels: Literal[3] = 3
     cls_token: bool | None = Field(None, description="have a class token; where the pool needs it if left out")
     cls_position: bool = Field(True, description="learned positions have one for the class token, too")
@@ -52,11 +52,13 @@ class VitFields(Section):
     pool_norm: Literal["before", "after"] = Field(
         "before", description="the last LayerNorm: before pooling (Google) or after"
     )
-    head: Literal["linear", "mlp"] = "linear"
+    head: Literal["linear", "mlp"] = Field("linear", description="mlp: with one hidden layer, as ViT is pre-trained")
     head_width: Positive | None = Field(None, description="hidden width of an mlp head; the model's width if left out")
-    head_activation: Literal["tanh", "gelu"] = "tanh"
+    head_activation: Literal["tanh", "gelu"] = Field("tanh", description="of an mlp head")
     head_bias: float = Field(0.0, description="starting bias of the classes, e.g. -6.9 for binary cross entropy")
-    positions: Literal["learned", "learned2d", "sincos2d", "relative", "rope", "none"] = "learned"
+    positions: Literal["learned", "learned2d", "sincos2d", "relative", "rope", "none"] = Field(
+        "learned", description="how a token knows where it is; 2d: one part for the row, one for the column"
+    )
     positions_at: Literal["stem", "layers", "shared"] | None = Field(
         None,
         description="once, before every block, or the same before every block; relative: layers if left out, else stem",
@@ -69,18 +71,20 @@ class VitFields(Section):
     )
     window: Positive | None = Field(None, description="side of a window in patches")
     full_every: Positive | None = Field(None, description="every so many blocks one without windows")
-    qkv_bias: bool = True
+    qkv_bias: bool = Field(True, description="queries, keys and values have a bias")
     qk_norm: bool = Field(False, description="normalise queries and keys (ViT-22B)")
-    ffn: Literal["mlp", "swiglu"] = "mlp"
+    ffn: Literal["mlp", "swiglu"] = Field("mlp", description="what follows attention in a block")
     layer_scale: PositiveFloat | None = Field(
         None, description="first value of LayerScale (DINOv2: 1e-5, DeiT III: 1e-4)"
     )
-    dropout: Share = 0.0
-    attention_dropout: Share = 0.0
-    drop_path: Share = 0.0
-    drop_path_rule: Literal["linear", "constant"] = "linear"
-    norm_eps: PositiveFloat = 1e-6
-    gelu: Gelu = "tanh"
+    dropout: Share = Field(0.0, description="share of features that are dropped after the embedding and in blocks")
+    attention_dropout: Share = Field(0.0, description="share of attention weights that are dropped")
+    drop_path: Share = Field(0.0, description="rate of stochastic depth, in the last block")
+    drop_path_rule: Literal["linear", "constant"] = Field(
+        "linear", description="the rate rises from 0 in the first block, or is the same in all"
+    )
+    norm_eps: PositiveFloat = Field(1e-6, description="epsilon of LayerNorm")
+    gelu: Gelu = Field("tanh", description="exact: by the error function; tanh: close to it")
 
     @field_validator("res")
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from vit_cli.optim.groups import LayerDecay, MomentumShare, ParamGroup
@@ -21,8 +21,8 @@ class Lamb(Section):
     """
 
     name: Literal["lamb"] = "lamb"
-    lr: PositiveFloat = 3e-3
-    weight_decay: NonNegativeFloat = 0.05
+    lr: PositiveFloat = Field(3e-3, description="peak learning rate")
+    weight_decay: NonNegativeFloat = Field(0.05, description="on kernels, not on biases, norms and positions")
     layer_decay: LayerDecay = 1.0
     betas: tuple[MomentumShare, MomentumShare] = (0.9, 0.999)
     eps: PositiveFloat = 1e-6

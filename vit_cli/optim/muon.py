@@ -30,8 +30,8 @@ class Muon(Section):
     """
 
     name: Literal["muon"] = "muon"
-    lr: PositiveFloat = 1e-3
-    weight_decay: NonNegativeFloat = 0.05
+    lr: PositiveFloat = Field(1e-3, description="peak learning rate")
+    weight_decay: NonNegativeFloat = Field(0.05, description="on kernels, not on biases, norms and positions")
     layer_decay: LayerDecay = 1.0
     momentum: MomentumShare = 0.95
     scale: Scale = Field("match_rms", description="factor on the step of a matrix, from its rows and columns")

@@ -16,7 +16,7 @@ NO_STEPS = Duration("0 steps")
 class Curve(Section):
     """A curve of its own between a linear warm-up and a linear cooldown, as shares of the peak learning rate."""
 
-    warmup: Duration = NO_STEPS
+    warmup: Duration = Field(NO_STEPS, description="how long the rate rises to its peak")
     warmup_from: Share = Field(0.0, description="where the warm-up starts, as a share of the peak")
     cooldown: Duration = Field(NO_STEPS, description="how long the rate falls to zero at the end, on top of the curve")
 

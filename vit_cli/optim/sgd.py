@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from vit_cli.optim.groups import LayerDecay, MomentumShare, ParamGroup
 from vit_cli.section import Section
@@ -15,8 +15,8 @@ class Sgd(Section):
     """Stochastic gradient descent with momentum; weight decay is added to the gradient (L2), as in torch."""
 
     name: Literal["sgd"] = "sgd"
-    lr: PositiveFloat = 0.03
-    weight_decay: NonNegativeFloat = 0.0
+    lr: PositiveFloat = Field(0.03, description="peak learning rate")
+    weight_decay: NonNegativeFloat = Field(0.0, description="on kernels, not on biases, norms and positions")
     layer_decay: LayerDecay = 1.0
     momentum: MomentumShare = 0.9
     nesterov: bool = False

@@ -139,7 +139,7 @@ class Train(Section):
 class Eval(Section):
     """When and how to judge the model."""
 
-    every: Duration = Duration("1 epoch")
+    every: Duration = Field(Duration("1 epoch"), description="how often")
     batch_size: Positive | None = Field(None, description="images at once on a process; null: as in training")
     crop: float = Field(0.875, gt=0, le=1, description="share of the shorter side that is kept, with resize short")
     resize: Literal["short", "squash"] = Field("short", description="keep the shape and crop, or squash to a square")
@@ -149,14 +149,14 @@ class Eval(Section):
 class Save(Section):
     """When to write checkpoints, and how many to keep."""
 
-    every: Duration = Duration("1 epoch")
-    keep: Positive = 3
+    every: Duration = Field(Duration("1 epoch"), description="how often")
+    keep: Positive = Field(3, description="so many of the newest are kept, besides the best")
 
 
 class Track(Section):
     """How often to write down the loss."""
 
-    log_every: Duration = Duration("50 steps")
+    log_every: Duration = Field(Duration("50 steps"), description="a row of steps.jsonl")
 
 
 class Adaptation(Section):
@@ -194,7 +194,7 @@ class Distill(Distillation):
 class Choices(Section):
     """What a recipe says apart from the model and the data."""
 
-    seed: int = Field(0, ge=0, le=2**63 - 1)
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="all that is random follows from it")
     task: TaskName = Field("classification", description="what to tell: one class, several labels, or numbers")
     augment: tuple[Transform, ...] = Field((), description="what is done to a training image, in order")
     mix: Mix = Mix()
