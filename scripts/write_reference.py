@@ -34,7 +34,7 @@ RECIPE_TEXT = """\
 Every key that a recipe can have, with what it may be and what it is if left out. `vit recipe show NAME --resolved` prints a
 recipe with every default filled in, `vit recipe check FILE` names all problems of one, `vit recipe schema` prints all of this
 as JSON schema. On the command line a key is changed by its dotted name: `vit train digits optim.lr=3e-4`. The commands are in
-[cli.md](cli.md).
+[commands.md](commands.md).
 
 A duration is a number with a unit: `10 epochs`, `500 steps`, or `20%` of the whole run."""
 CLI_TEXT = """\
@@ -232,7 +232,7 @@ def make_table(heads: list[str], rows: list[list[str]]) -> str:
 
 def write_pages() -> dict[str, str]:
     """Give the text of every page by its name."""
-    return {"recipe.md": write_recipe(), "cli.md": write_cli()}
+    return {"recipe.md": write_recipe(), "commands.md": write_cli()}
 
 
 if __name__ == "__main__":

@@ -49,4 +49,4 @@ def test_rows_tell_bounds_defaults_and_descriptions() -> None:
         in rows
     )
     assert "| `batch_size` | a whole number above 0 | required | images of a step, over all processes |" in rows
-    assert "| `--res` N |  | Resolution in pixels; positions are stretched. |" in WRITTEN["cli.md"].splitlines()
+    assert "| `--res` N |  | Resolution in pixels; positions are stretched. |" in WRITTEN["commands.md"].splitlines()
