@@ -7,11 +7,12 @@ from PIL import Image
 
 from vit_cli.data.digits import Digits
 from vit_cli.data.open import open_splits
+from vit_cli.data.split import Parting
 
 
 def main(folder: Path, count: int = 10) -> None:
     """Write the first `count` held-out digits; their names say what they are."""
-    held_out = open_splits(Digits(), None, 0.2).val
+    held_out = open_splits(Digits(), None, Parting(0.2)).val
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
         label = held_out.classes[held_out.labels[index]]

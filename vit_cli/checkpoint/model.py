@@ -178,8 +178,14 @@ def is_import(value: Any) -> bool:
 
 
 def are_thresholds(value: Any) -> bool:
-    """Tell a hash of 63 bits for each name, or none."""
-    return value is None or (isinstance(value, dict) and all(type(v) is int and 0 <= v < 2**63 for v in value.values()))
+    """Tell a hash of 63 bits, or two, for each name, or none."""
+    return value is None or (isinstance(value, dict) and all(map(is_threshold, value.values())))
+
+
+def is_threshold(value: Any) -> bool:
+    """Tell a hash of 63 bits, or a list of two."""
+    hashes = value if isinstance(value, list) and len(value) == 2 else [value]
+    return all(type(hash) is int and 0 <= hash < 2**63 for hash in hashes)
 
 
 SHAPES: dict[str, Callable[[Any], bool]] = {

@@ -76,7 +76,7 @@ def check(
 
     asked = load_data(where, changes or ())
     data = asked.data
-    parts = open_parts(data.train, data.val, data.hold_out, asked.task)
+    parts = open_parts(data.train, data.val, data.parting, asked.task)
     with Counting(quiet=quiet or json) as counting:
         report = judge(check_data(parts, asked.task, Looking(workers, sample, data.max_pixels, counting.told)))
     if json:

@@ -17,7 +17,7 @@ from vit_cli.data.decode import MAX_PIXELS
 from vit_cli.data.duplicates import Duplicates, find_duplicates
 from vit_cli.data.samples import Samples, count_images
 from vit_cli.data.source import Source
-from vit_cli.data.split import hold_out
+from vit_cli.data.split import Parting, hold_out, leave_out
 from vit_cli.data.survey import Survey, look_at
 from vit_cli.data.targets import open_source
 from vit_cli.errors import DataError
@@ -119,16 +119,18 @@ class Looking:
     """Hears how many images are done, of how many."""
 
 
-def open_parts(train: Source, val: Source | None, share: float, task: TaskName) -> dict[str, tuple[str, Samples]]:
-    """Open the splits, each with its title: validation has a source of its own, or a `share` of training is held out.
+def open_parts(train: Source, val: Source | None, parting: Parting, task: TaskName) -> dict[str, tuple[str, Samples]]:
+    """Open the splits, each with its title: validation has a source of its own, or `parting` holds a part of training out.
 
     Raises DataError if a source can't be opened or holds no image. Unlike training, classes may differ.
     """
     images = open_source(train, task)
     if val is not None:
-        parts = {"train": (train.title, images), "val": (val.title, open_source(val, task))}
+        kept = leave_out(images, parting.fraction)
+        parts = {"train": (train.title, kept), "val": (val.title, open_source(val, task))}
     else:
-        kept, held = hold_out(images, share).split(images)
+        kept, held = hold_out(images, parting.share, fold=parting.fold).split(images)
+        kept = leave_out(kept, parting.fraction, parting.fold)
         parts = {"train": (train.title, kept)} | ({HELD: (train.title, held)} if len(held) else {})
     for title, samples in parts.values():
         if not len(samples):

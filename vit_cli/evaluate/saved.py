@@ -195,7 +195,7 @@ def open_own_data(saved: Saved, split: str | None = None) -> Samples:
     names, task, scale = saved.class_names, read_task(saved).name, read_scale(saved)
     if data.val is not None:
         return open_evaluation(data.train if split == "train" else data.val, names, task, scale)
-    splits = open_splits(data.train, None, data.hold_out, saved.about.get("held"), names, task, scale)
+    splits = open_splits(data.train, None, data.parting, saved.about.get("held"), names, task, scale)
     return match(splits.train if split == "train" else splits.val, names, splits.title, task)
 
 

@@ -38,6 +38,14 @@ def stretch_tables(
     return Adapted(result, list(dict.fromkeys(changes)))
 
 
+def renew_tables(weights: Mapping[str, Tensor], tables: Mapping[str, Grid], model: Classifier) -> Adapted:
+    """Take every table of positions from `model`'s own first weights instead: what fine-tuning without stretching has."""
+    own = model.state_dict()
+    result = dict(weights) | {name: own[name] for name in tables}
+    changes = [f"positions  drawn anew ({grid})" for grid in tables.values()]
+    return Adapted(result, list(dict.fromkeys(changes)))
+
+
 def replace_head(weights: Mapping[str, Tensor], model: Classifier) -> dict[str, Tensor]:
     """Take the head from `model`'s own first weights instead (zero: ViT, section 3.2)."""
     kept = {name: tensor for name, tensor in weights.items() if not name.startswith(model.head_names)}

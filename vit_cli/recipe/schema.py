@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, mod
 from vit_cli.augment.mix import Mix
 from vit_cli.augment.transforms import Transform
 from vit_cli.data.source import Source
+from vit_cli.data.split import Parting
 from vit_cli.models import Model
 from vit_cli.models.positions import Stretch
 from vit_cli.models.recompute import Recompute
@@ -30,6 +31,12 @@ class Data(Section):
     train: Source = Field(description="the images to learn from; their classes are the model's")
     val: Source | None = Field(None, description="the images to judge by; null holds out a part of train")
     hold_out: float = Field(0.2, gt=0, lt=1, description="share of train that is held out where val is null")
+    fold: NonNegativeInt = Field(
+        0, description="which such part, from 0: they have no image in common; 5 folds of 0.2 are cross-validation"
+    )
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="share of each class that is trained on, of what is not held out"
+    )
     workers: Literal["auto"] | NonNegativeInt = Field(
         "auto", description="processes that read images; 0 reads in place"
     )
@@ -57,6 +64,21 @@ class Data(Section):
                 "workers can't change images that decode: gpu leaves encoded; augment_on must be auto or device"
             )
         return self
+
+    @model_validator(mode="after")
+    def has_this_fold(self) -> Data:
+        if self.fold and self.val is not None:
+            raise ValueError("fold is for images that are held out of train, where val is null")
+        if (self.fold + 1) * self.hold_out > 1 + 1e-9:
+            raise ValueError(
+                f"there is no fold {self.fold} of {self.hold_out:g}; the last is {int(1 / self.hold_out + 1e-9) - 1}"
+            )
+        return self
+
+    @property
+    def parting(self) -> Parting:
+        """Which images are held out, and how many of the others are trained on."""
+        return Parting(self.hold_out, self.fold, self.fraction)
 
 
 class Ema(Section):
@@ -163,7 +185,9 @@ class Adaptation(Section):
     """How weights are fitted to another resolution and other classes."""
 
     head: Literal["auto", "keep", "new"] = Field("auto", description="auto keeps the head if the classes are the same")
-    positions: Stretch = Stretch()
+    positions: Stretch | Literal["new"] = Field(
+        Stretch(), description="how tables are brought to another grid; new: they are drawn anew, whatever the grid"
+    )
 
 
 class Finetune(Adaptation):

@@ -20,11 +20,12 @@ def summarise(recipe: Recipe | FinetuneRecipe) -> dict[str, str]:
         facts["data"] = "come with the weights"
     else:
         held = (
-            f"{recipe.data.hold_out:g} of it held out"
+            f"{recipe.data.hold_out:g} of it held out{f' (fold {recipe.data.fold})' if recipe.data.fold else ''}"
             if recipe.data.val is None
             else f"validated on {recipe.data.val.title}"
         )
-        facts["data"] = f"{recipe.data.train.title}, {held}"
+        trained = "" if recipe.data.fraction == 1 else f", {recipe.data.fraction:g} of the rest trained on"
+        facts["data"] = f"{recipe.data.train.title}, {held}{trained}"
     facts["augment"] = ", ".join(item.name for item in recipe.augment) or "nothing"
     facts["train"] = f"{recipe.train.length}, batch {recipe.train.batch_size}, {recipe.loss.name}"
     if recipe.train.phases:

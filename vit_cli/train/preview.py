@@ -60,7 +60,7 @@ class Preview:
 
 def make_preview(recipe: Recipe, images: int, epochs: int) -> Preview:
     """Show so many images of the first batch in so many epochs, and twice as many of it, in rows of 1 + `epochs`, mixed."""
-    splits = open_splits(recipe.data.train, recipe.data.val, recipe.data.hold_out, task=recipe.task)
+    splits = open_splits(recipe.data.train, recipe.data.val, recipe.data.parting, task=recipe.task)
     plan = make_plan(recipe, images=len(splits.train))
     world = World(0, 1, torch.device("cpu"))
     task = make_task(recipe.task, splits.classes, splits.scale)

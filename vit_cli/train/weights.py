@@ -8,7 +8,7 @@ from vit_cli.errors import CheckpointError
 from vit_cli.evaluate.open import tell_import
 from vit_cli.metrics.names import WORDS
 from vit_cli.models import Model
-from vit_cli.models.adapt import load_weights, replace_head, stretch_tables
+from vit_cli.models.adapt import load_weights, renew_tables, replace_head, stretch_tables
 from vit_cli.models.classifier import Classifier
 from vit_cli.recipe.plain import read_section
 from vit_cli.recipe.schema import Finetune, Recipe
@@ -22,9 +22,11 @@ def load_first_weights(
     Raises CheckpointError where weights do not fit, or a head that is to be kept is for other classes.
     """
     source: Model = read_section(Model, saved.about["model"])
-    weights, changes = stretch_tables(
-        saved.weights, source.position_grids(), recipe.model.position_grids(), finetune.positions
-    )
+    tables, stretch = recipe.model.position_grids(), finetune.positions
+    if stretch == "new":
+        weights, changes = renew_tables(saved.weights, tables, model)
+    else:
+        weights, changes = stretch_tables(saved.weights, source.position_grids(), tables, stretch)
     is_same = are_same(saved.class_names, classes) and saved.about.get("task", "classification") == recipe.task
     fits = is_same and has_head_of(saved, model)
     if finetune.head == "keep" and not fits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from vit_cli.data.open import Splits, open_splits
 from vit_cli.data.samples import count_images
 from vit_cli.device import Precision, autocast, choose_precision, peak_memory_gib, seed_all, set_determinism
 from vit_cli.dist.world import World
+from vit_cli.errors import CheckpointError
 from vit_cli.evaluate.evaluate import Evaluation, evaluate
 from vit_cli.evaluate.open import open_weights
 from vit_cli.metrics.task import Task
@@ -35,7 +37,7 @@ from vit_cli.optim.muon import Muon
 from vit_cli.optim.penalty import L1, NoPenalty
 from vit_cli.recipe.plain import read_section
 from vit_cli.recipe.plan import Plan, make_plan
-from vit_cli.recipe.schema import Recipe
+from vit_cli.recipe.schema import Data, Recipe
 from vit_cli.section import Scale, as_grid
 from vit_cli.train.compile import compile_model
 from vit_cli.train.dropping import Dropping, NoDropping, build_dropping
@@ -50,6 +52,9 @@ from vit_cli.train.statistics import NoStatistics, RunningStatistics, find_stati
 from vit_cli.train.stop import StopFlag
 from vit_cli.train.teacher import Student, Teacher, open_teacher
 from vit_cli.train.weights import load_first_weights
+
+PARTED = (("train", "data"), ("hold_out", "share"), ("fold", "fold"))
+"""Keys of the data that say which images are held out, with words for them."""
 
 
 @dataclass(frozen=True)
@@ -223,15 +228,17 @@ def open_data(recipe: Recipe, before: Mapping[str, Any] | None) -> tuple[Splits,
     """
     data = recipe.data
     if before is None:
-        return open_splits(data.train, data.val, data.hold_out, task=recipe.task), []
+        return open_splits(data.train, data.val, data.parting, task=recipe.task), []
     new, old = data.model_dump(mode="json"), before.get("data") or {}
-    other = [what for key, what in (("train", "data"), ("hold_out", "share")) if new[key] != old.get(key)]
+    with suppress(CheckpointError):  # keys that came with a newer vit count as their defaults
+        old = read_section(Data, old).model_dump(mode="json") if old else {}
+    other = [what for key, what in PARTED if new[key] != old.get(key)]
     if (recipe.task == "classification") != (before.get("task", "classification") == "classification"):
         other.append("task")  # only where images have one class each, each class has its own held out
     held = None if data.val or other else before.get("held")
     is_new = recipe.finetune is not None and recipe.finetune.head == "new"
     scale = read_section(Scale, before["scale"]) if before.get("scale") and not is_new else None
-    splits = open_splits(data.train, data.val, data.hold_out, held, before["class_names"], recipe.task, scale)
+    splits = open_splits(data.train, data.val, data.parting, held, before["class_names"], recipe.task, scale)
     if data.val or held or not old:  # foreign weights tell no data
         return splits, []
     return splits, [f"held out anew: the {other[0]} is another one" if other else "held out anew: nothing was before"]

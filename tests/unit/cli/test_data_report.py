@@ -13,11 +13,12 @@ from vit_cli.data.check import Looking, Problem, Report, check_data, open_parts
 from vit_cli.data.digits import Digits
 from vit_cli.data.findings import judge
 from vit_cli.data.samples import Pixels
+from vit_cli.data.split import Parting
 from vit_cli.section import TaskName
 
 
 def report_on(task: TaskName) -> Report:
-    return judge(check_data(open_parts(Digits(), None, 0.2, task), task, Looking(workers=0, sample=50)))
+    return judge(check_data(open_parts(Digits(), None, Parting(0.2), task), task, Looking(workers=0, sample=50)))
 
 
 def test_progress_is_a_line_every_ten_seconds_and_none_if_quiet(

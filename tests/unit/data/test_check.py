@@ -15,6 +15,7 @@ from vit_cli.data.check import EDGES, HELD, Looking, Report, check_data, choose_
 from vit_cli.data.digits import Digits
 from vit_cli.data.findings import judge
 from vit_cli.data.folder import Folder
+from vit_cli.data.split import Parting
 from vit_cli.data.synthetic import Synthetic
 from vit_cli.errors import DataError
 from vit_cli.section import TaskName
@@ -32,7 +33,7 @@ def write(root: Path, first: int = 0, **counts: int) -> Folder:
 
 
 def look(train: Folder, val: Folder | None = None, looking: Looking = Looking(workers=0)) -> Report:
-    return judge(check_data(open_parts(train, val, 0.2, "classification"), "classification", looking))
+    return judge(check_data(open_parts(train, val, Parting(0.2), "classification"), "classification", looking))
 
 
 def kinds(report: Report) -> list[str]:
@@ -56,7 +57,7 @@ def test_good_data_has_no_problem_and_part_of_it_is_held_out(pets: Folder) -> No
 
 
 def test_digits_are_held_out_as_in_training() -> None:
-    parts = open_parts(Digits(), None, 0.2, "classification")
+    parts = open_parts(Digits(), None, Parting(0.2), "classification")
     assert {name: len(samples) for name, (_, samples) in parts.items()} == {"train": 1438, HELD: 359}
 
 
@@ -155,7 +156,7 @@ def test_a_sample_is_spread_evenly_and_told(pets: Folder) -> None:
 
 @pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
 def test_every_task_has_its_table(task: TaskName) -> None:
-    report = judge(check_data(open_parts(Digits(), None, 0.2, task), task))
+    report = judge(check_data(open_parts(Digits(), None, Parting(0.2), task), task))
     train = report.splits[0]
     assert train.formats == {"grey pixels": train.images}
     if task == "regression":
@@ -167,7 +168,7 @@ def test_every_task_has_its_table(task: TaskName) -> None:
 
 
 def test_workers_find_the_same() -> None:
-    parts = open_parts(Synthetic(classes=3, images=80, size=16, jpeg=True), None, 0.2, "classification")
+    parts = open_parts(Synthetic(classes=3, images=80, size=16, jpeg=True), None, Parting(0.2), "classification")
     one, two = (asdict(check_data(parts, "classification", Looking(workers=workers))) for workers in (0, 2))
     for report in (one, two):
         del report["images_per_second"]
@@ -190,14 +191,16 @@ def test_short_sides_are_counted_between_the_edges() -> None:
 
 def test_a_place_without_images_can_not_be_opened(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not there"):
-        open_parts(Folder(root=tmp_path / "gone"), None, 0.2, "classification")
+        open_parts(Folder(root=tmp_path / "gone"), None, Parting(0.2), "classification")
 
 
 def advice(size: tuple[int, int], images: int, monkeypatch: pytest.MonkeyPatch, free: int) -> list[str]:
     monkeypatch.setattr(findings, "free_memory", lambda: free)
     monkeypatch.setattr(findings, "free_shared_memory", lambda: free)
     source = Synthetic(classes=2, images=images, size=size, jpeg=True)
-    return judge(check_data(open_parts(source, None, 0.5, "classification"), "classification", Looking(0))).advice
+    return judge(
+        check_data(open_parts(source, None, Parting(0.5), "classification"), "classification", Looking(0))
+    ).advice
 
 
 @pytest.mark.slow

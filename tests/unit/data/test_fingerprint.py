@@ -16,6 +16,7 @@ from vit_cli.data.folder import Folder
 from vit_cli.data.hf import HuggingFace
 from vit_cli.data.open import open_splits
 from vit_cli.data.samples import Files, PackedNames, Pixels, Samples, relabel, subset
+from vit_cli.data.split import Parting
 
 OTHER = "but other ones or in another order"
 
@@ -140,7 +141,7 @@ def test_pictures_of_hugging_face_that_lie_in_files_are_known_by_their_names(tmp
 
 def test_what_is_held_out_and_what_is_kept_have_fingerprints_of_their_own(tmp_path: Path) -> None:
     folder = Folder(root=write_folder(tmp_path / "p", {"red": 12, "blue": 12}))
-    first, again, other = (open_splits(folder, None, share) for share in (0.25, 0.25, 0.5))
+    first, again, other = (open_splits(folder, None, Parting(share)) for share in (0.25, 0.25, 0.5))
     assert changes(first.train, again.train) == changes(first.val, again.val) == []
     assert changes(first.train, other.train) == ["class blue: 9 -> 6 images", "class red: 9 -> 6 images"]
 

@@ -33,6 +33,7 @@ from vit_cli.data.pack_files import written_aside
 from vit_cli.data.samples import Samples, subset
 from vit_cli.data.shards import Shards
 from vit_cli.data.source import source_from_path
+from vit_cli.data.split import Parting
 from vit_cli.data.synthetic import Synthetic
 from vit_cli.data.table import Table
 from vit_cli.errors import DataError, TrainingError, UsageError
@@ -117,8 +118,8 @@ def test_any_number_of_processes_writes_the_same_bytes(tmp_path: Path, format: s
 def test_the_images_held_out_of_a_pack_are_those_held_out_of_its_source(tmp_path: Path) -> None:
     source = small_folder(tmp_path / "p")
     pack(source, tmp_path / "pack")
-    before = open_splits(source, None, 0.3)
-    now = open_splits(Shards(path=str(tmp_path / "pack")), None, 0.3)
+    before = open_splits(source, None, Parting(0.3))
+    now = open_splits(Shards(path=str(tmp_path / "pack")), None, Parting(0.3))
     assert sorted(keys(before.val)) == sorted(keys(now.val))
     assert before.held == now.held
 

@@ -12,6 +12,7 @@ import pytest
 from tests.unit.data.pictures import encode, picture
 from vit_cli.data.open import open_evaluation, open_splits
 from vit_cli.data.source import source_from_path
+from vit_cli.data.split import Parting
 from vit_cli.data.table import Table, path_below
 from vit_cli.errors import DataError
 from vit_cli.section import TaskName
@@ -248,5 +249,5 @@ def test_a_column_is_learned_once(place: Path) -> None:
 def test_a_table_without_any_label_can_be_judged_on_but_not_learned(place: Path) -> None:
     bare = Table(file=write(place, [(row[0], row[1], "", "0", "0", "0") for row in ROWS]), target="traits")
     with pytest.raises(DataError, match=r"no image of table .*t\.csv has a label"):
-        open_splits(bare, None, 0.5, task="multilabel")
+        open_splits(bare, None, Parting(0.5), task="multilabel")
     assert open_evaluation(bare, ["furry", "loud"], "multilabel").labels.tolist() == [[0, 0]] * 3

@@ -14,7 +14,7 @@ from vit_cli.data.folder import Folder
 from vit_cli.data.loader import EvalBatches
 from vit_cli.data.open import open_evaluation, open_splits
 from vit_cli.data.samples import Pixels, View, count_images
-from vit_cli.data.split import EVERY, hold_out
+from vit_cli.data.split import EVERY, Parting, hold_out
 from vit_cli.data.summary import describe
 from vit_cli.data.targets import fit_scale, match, open_source
 from vit_cli.errors import DataError
@@ -44,7 +44,7 @@ def test_class_folders_are_marks_and_their_names_may_be_numbers(tmp_path: Path) 
 
 
 def test_the_scale_is_that_of_the_training_images_alone() -> None:
-    splits = open_splits(Digits(), None, 0.2, task="regression")
+    splits = open_splits(Digits(), None, Parting(0.2), task="regression")
     assert splits.scale is not None
     assert splits.train.labels.dtype == np.float32
     assert splits.train.labels.mean() == pytest.approx(0, abs=1e-6)
@@ -70,7 +70,7 @@ def test_without_classes_images_are_held_out_by_their_names_alone() -> None:
 def test_a_target_that_never_changes_can_not_be_learned(tmp_path: Path) -> None:
     source = Folder(root=write_folder(tmp_path, {"7": 4}))
     with pytest.raises(DataError, match="same 1 target: value"):
-        open_splits(source, None, 0.5, task="regression")
+        open_splits(source, None, Parting(0.5), task="regression")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_labels_are_matched_by_name() -> None:
 
 
 def test_batches_hold_a_row_of_labels_for_each_image() -> None:
-    splits = open_splits(Digits(), None, 0.2, task="multilabel")
+    splits = open_splits(Digits(), None, Parting(0.2), task="multilabel")
     batches = list(EvalBatches(splits.val, look_with(lambda image: image), batch_size=100))
     assert [tuple(batch.labels.shape) for batch in batches] == [(100, 4)] * 3 + [(59, 4)]
 
