@@ -31,7 +31,8 @@ LEVELS = {
     "inspect": 5,
     "export": 5,
     "report": 6,
-    "cli": 7,
+    "study": 7,
+    "cli": 8,
 }
 # dist chooses this process's device; both stand outside the braces of DESIGN, section 2.
 NEIGHBOURS = {("dist", "device")}

@@ -25,6 +25,7 @@ from vit_cli.cli import (
     probe,
     recipe,
     resume,
+    study,
     train,
 )
 from vit_cli.cli.console import show_error, show_result
@@ -76,6 +77,7 @@ app.command("import", rich_help_panel=USE, epilog="Example: vit import vit_base_
 )
 app.command("export", rich_help_panel=USE, epilog="Example: vit export runs/latest --format timm")(export.export)
 app.command("bench", rich_help_panel=USE, epilog="Example: vit bench imagenet_vit_s16 train.batch_size=64")(bench.bench)
+app.command("study", rich_help_panel=USE, epilog="Example: vit study positions --dry-run")(study.study)
 app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=USE)
 app.add_typer(recipe.app, name="recipe", rich_help_panel=RECIPES)
 app.add_typer(data.app, name="data", rich_help_panel=RECIPES)

@@ -1,0 +1,194 @@
+"""The course of a study: one run after the other, each in a folder of its own, those that are finished left alone."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+from vit_cli.dist.world import joined
+from vit_cli.errors import Stopped, TrainingError, UsageError, VitError
+from vit_cli.recipe.load import to_yaml
+from vit_cli.study.jobs import Grid, Job
+from vit_cli.study.results import read_result, write_result
+from vit_cli.train.course import Options, make_watcher, reported, train
+from vit_cli.train.folder import RunFolder, clear
+from vit_cli.train.keep import read_newest
+from vit_cli.train.lock import locked
+from vit_cli.train.progress import Silence
+from vit_cli.train.resume import take_up
+from vit_cli.train.state import TrainState
+from vit_cli.train.stop import StopFlag
+from vit_cli.train.trial import describe_trial, make_trial
+from vit_cli.train.wire import wire
+
+TRIAL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has just ended: which of how many, how long all that are left will take, and its result or what failed."""
+
+    number: int
+    total: int
+    names: tuple[str, ...]
+    result: Mapping[str, Any] | None
+    eta_seconds: float
+    failure: str = ""
+
+
+class Watcher(Protocol):
+    """Hears of every run of a study."""
+
+    def __call__(self, finished: Finished) -> None:
+        """Hear that a run ended."""
+
+
+def make_runs_folder(out: Path) -> Path:
+    """Make the folder below `out` that the runs lie in; UsageError if that can't be."""
+    runs = out.absolute() / "runs"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{runs} can't be made: {error.strerror}", "Name another place with --out.") from error
+    return runs
+
+
+def list_jobs(grid: Grid) -> dict[str, Job]:
+    """Give the different jobs by digest, in the order in which they are to be done."""
+    return {job.digest: job for job in grid.values()}
+
+
+def find_open(jobs: Iterable[Job], needed: set[str]) -> list[Job]:
+    """Give the jobs that are not done, in order; one whose weights are needed is done only while it has them."""
+    return [
+        job
+        for job in jobs
+        if read_result(RunFolder(job.folder)) is None or (job.digest in needed and not job.weights.is_dir())
+    ]
+
+
+def find_needed(jobs: Iterable[Job]) -> set[str]:
+    """Give the digests of jobs whose weights others take."""
+    return {need.digest for job in jobs for need in job.needs}
+
+
+def run_all(grid: Grid, needed: set[str], options: Options, told: Watcher) -> list[str]:
+    """Do all jobs of a study that are not done; give what failed, in words.
+
+    A run that fails, and those that need it, are left for another time. Raises Stopped after a signal: what is finished
+    stays, and the run that was stopped goes on where it was.
+    """
+    jobs = list_jobs(grid)
+    names: dict[str, list[str]] = {}
+    for (arm, (fold, seed)), job in grid.items():
+        names.setdefault(job.digest, []).append(f"{arm}, fold {fold}, seed {seed}")
+    waiting = find_open(jobs.values(), needed)
+    clock = Costs(grid)
+    failures: list[str] = []
+    failed: set[str] = set()
+    for number, job in enumerate(waiting):
+        left = waiting[number + 1 :]
+        try:
+            if any(need.digest in failed for need in job.needs):
+                raise TrainingError("a run that it needs has failed")
+            result = do_job(job, options, keeps_weights=job.digest in needed)
+            clock.note(job, result)
+            failure = ""
+        except TrainingError as error:
+            failed.add(job.digest)
+            result, failure = None, error.problem
+            failures.append(f"{names[job.digest][0]}: {failure}")
+        place = len(jobs) - len(left)
+        told(Finished(place, len(jobs), tuple(names[job.digest]), result, clock.guess(left), failure))
+    return failures
+
+
+class Costs:
+    """Guesses the seconds of runs from finished ones: of the same arm, else of any."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.arms = {job.digest: arm for (arm, _), job in grid.items()}
+        self.seconds: dict[str, list[float]] = {}
+
+    def note(self, job: Job, result: Mapping[str, Any]) -> None:
+        """Learn from a finished run."""
+        self.seconds.setdefault(self.arms[job.digest], []).append(result["wall_seconds"])
+
+    def guess(self, jobs: Iterable[Job]) -> float:
+        """Guess how long jobs take together."""
+        known = {arm: fmean(values) for arm, values in self.seconds.items()}
+        other = fmean(known.values()) if known else 0.0
+        return sum(known.get(self.arms[job.digest], other) for job in jobs)
+
+
+def do_job(job: Job, options: Options, keeps_weights: bool) -> dict[str, Any]:
+    """Train one run to its end in its folder, from its newest checkpoint if there is one; give its result."""
+    begin = time.monotonic()
+    folder = RunFolder(job.folder)
+    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    stop_flag = StopFlag(options.seconds, options.end)
+    with stop_flag.listening() as stop, joined(options.devices) as world, locked(folder.path):
+        newest = read_newest(folder)
+        watcher = make_watcher(Silence(), folder, world)
+        run = wire(job.recipe, folder, world, watcher, resumed=newest.content["about"] if newest else None)
+        state = TrainState()
+        if newest:
+            take_up(newest, run, state)
+        else:
+            clear(folder)
+            folder.write_text("resolved.yaml", to_yaml(job.recipe))
+        try:
+            with reported(run, state, stop, options.end):
+                train(run, state, stop)
+        except Stopped as error:
+            error.hint = "Finished runs stay. The same command goes on from here."
+            raise
+        result = write_result(run, job.digest)
+    if not keeps_weights:
+        shutil.rmtree(folder.model, ignore_errors=True)
+    return result | {"wall_seconds": time.monotonic() - begin}
+
+
+def estimate(grid: Grid, needed: set[str], options: Options, told: Callable[[str], None]) -> dict[str, Any]:
+    """Make some steps for each arm, and guess how long the runs take that are not done.
+
+    Weights of other arms are not there yet, so a fine-tuned or distilled arm is tried without them.
+    """
+    waiting = {job.digest for job in find_open(list_jobs(grid).values(), needed)}
+    arms: dict[str, dict[str, Any]] = {}
+    for arm in dict.fromkeys(name for name, _ in grid):
+        own = {job.digest: job for (name, _), job in grid.items() if name == arm}
+        left = [job for digest, job in own.items() if digest in waiting]
+        told(f"trying {arm}")
+        seconds = try_job(left[0], options) if left else 0.0
+        arms[arm] = {"runs": len(own), "left": len(left), "run_seconds": seconds, "seconds": seconds * len(left)}
+        waiting -= own.keys()
+    return {
+        "arms": arms,
+        "left": sum(arm["left"] for arm in arms.values()),
+        "seconds": sum(arm["seconds"] for arm in arms.values()),
+    }
+
+
+def try_job(job: Job, options: Options) -> float:
+    """Make some steps of a run that leaves nothing behind; give the seconds that the whole of it takes."""
+    recipe = job.recipe.model_copy(update={"finetune": None, "distill": None})
+    with joined(options.devices) as world, TemporaryDirectory() as scratch:
+        run = wire(recipe, RunFolder(Path(scratch)), world, Silence())
+        seconds: float = describe_trial(run, make_trial(run, TRIAL_SECONDS))["estimated_seconds"]
+        return seconds
+
+
+def explain_failures(failures: list[str]) -> VitError:
+    """Say which runs failed."""
+    more = f"\n  and {len(failures) - 8} more" if len(failures) > 8 else ""
+    return TrainingError(
+        f"{len(failures)} runs failed:\n  " + "\n  ".join(failures[:8]) + more,
+        "The same command tries them again; the others stay.",
+    )
