@@ -63,7 +63,7 @@ def study(
     """Train the arms of a study over folds and seeds, and say what is better, worse or undecided."""
     from vit_cli.dist.launch import count_processes
     from vit_cli.study.course import explain_failures, find_needed, make_runs_folder
-    from vit_cli.study.jobs import make_jobs
+    from vit_cli.study.jobs import choose, make_jobs
     from vit_cli.study.schema import load_study
     from vit_cli.train.course import Options
 
@@ -77,16 +77,18 @@ def study(
         )
     loaded = [load_study(name, changes) for name in names]
     chosen = [name.strip() for name in arms.split(",")] if arms else []
-    grids = [make_jobs(one, make_runs_folder(out), chosen) for one in loaded]
-    needed = {digest for grid in grids for digest in find_needed(grid.values())}
+    grids = [make_jobs(one, out.absolute() / "runs") for one in loaded]
+    parts = [choose(one, grid, chosen) for one, grid in zip(loaded, grids, strict=True)]
+    needed = {digest for part in parts for digest in find_needed(part.values())}
     options = Options(devices=devices, end=end_now)
     if dry_run:
-        show_estimates(loaded, grids, needed, options, json=json)
+        show_estimates(loaded, parts, needed, options, json=json)
         return
+    make_runs_folder(out)
     summaries, failures = [], []
-    for one, grid in zip(loaded, grids, strict=True):
+    for one, grid, part in zip(loaded, grids, parts, strict=True):
         desk = Desk(one, grid, out / one.name, quiet)
-        failures += desk.run(needed, options)
+        failures += desk.run(part, needed, options)
         summaries.append(desk.summary)
     if json:
         show_json(summaries)
@@ -102,17 +104,17 @@ class Desk:
         self.drawn = 0.0
         self.summary: dict[str, Any] = {}
 
-    def run(self, needed: set[str], options: Options) -> list[str]:
-        """Do what is left of the study; give what failed."""
+    def run(self, part: Grid, needed: set[str], options: Options) -> list[str]:
+        """Do what is left of a part of the study, or of all of it; give what failed."""
         from vit_cli.study.course import find_open, list_jobs, run_all
 
-        jobs = list_jobs(self.grid)
+        jobs = list_jobs(part)
         left = len(find_open(jobs.values(), needed))
         self.say(
             f"{self.loaded.name}: {self.loaded.study.title}; {len(jobs)} runs, {len(jobs) - left} of them are done"
         )
         try:
-            failures = run_all(self.grid, needed, options, self.hear)
+            failures = run_all(part, needed, options, self.hear)
         finally:
             self.write(draws=True)
         self.say("")
@@ -158,12 +160,13 @@ def describe(summary: dict[str, Any], out: Path) -> str:
     from vit_cli.cli.layout import format_table
     from vit_cli.study.summary import write_effect
 
+    digits = summary["digits"]
     rows = [
-        [arm["title"], f"{arm['mean']:.2f}", write_effect(arm["effect"]), arm["verdict"] or "reference"]
+        [arm["title"], f"{arm['mean']:.{digits}f}", write_effect(arm["effect"], digits), arm["verdict"] or "reference"]
         for arm in summary["arms"]
         if arm["shown"] and arm["mean"] is not None
     ]
-    table = format_table(["arm", summary["score"], "difference [95 %]", "verdict"], rows)
+    table = format_table(["arm", summary["label"], "difference [95 %]", "verdict"], rows)
     return f"{table}\nclaim: {summary['claim']}\nhere:  {summary['outcome']}\n{out}/study.md, study.png, study.json"
 
 

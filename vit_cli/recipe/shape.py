@@ -90,9 +90,9 @@ def is_section(kind: Any) -> bool:
 
 
 def name_of(section: type[Section]) -> str:
-    """The `name` by which a union tells its sections apart."""
+    """The `name` by which a union tells its sections apart; a name that is any text is none."""
     info = section.model_fields.get("name")
-    return str(get_args(info.annotation)[0]) if info is not None else ""
+    return str(get_args(info.annotation)[0]) if info is not None and get_origin(info.annotation) is Literal else ""
 
 
 def walk(root: type[Section], at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], type[Section]]]:

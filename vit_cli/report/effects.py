@@ -43,11 +43,6 @@ def draw_study(summary: Mapping[str, Any], out_png: Path) -> None:
         save(figure, out_png)
 
 
-def name_score(summary: Mapping[str, Any]) -> str:
-    """Name what is compared, with its unit."""
-    return {"top1": "top-1 (%)", "top5": "top-5 (%)", "loss": "loss"}.get(summary["score"], str(summary["score"]))
-
-
 def draw_dots(axes: matplotlib.axes.Axes, arms: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
     """Draw a row for each arm: its runs, those of one fold at one height, and its mean."""
     for row, arm in enumerate(arms):
@@ -57,7 +52,7 @@ def draw_dots(axes: matplotlib.axes.Axes, arms: Sequence[Mapping[str, Any]], sum
         axes.plot([run["score"] for run in arm["runs"]], heights, "o", color=color, alpha=0.35, markersize=3.5, mew=0)
         axes.plot([arm["mean"]] * 2, [row - 0.36, row + 0.36], color=color, linewidth=2.2, solid_capstyle="round")
     label_rows(axes, [arm["title"] for arm in arms])
-    axes.set(title="every run, and the mean of an arm", xlabel=f"{name_score(summary)} of the held-out images")
+    axes.set(title="every run, and the mean of an arm", xlabel=f"{summary['label']} of the held-out images")
 
 
 def draw_lines(axes: matplotlib.axes.Axes, arms: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
@@ -79,7 +74,7 @@ def draw_lines(axes: matplotlib.axes.Axes, arms: Sequence[Mapping[str, Any]], su
     axes.set(
         title="every run, and the mean of an arm",
         xlabel="floating-point operations of training" if summary["axis"] == FLOPS else summary["axis"],
-        ylabel=f"{name_score(summary)} of the held-out images",
+        ylabel=f"{summary['label']} of the held-out images",
     )
     if names != [""]:
         axes.legend(loc="best")
@@ -98,7 +93,7 @@ def draw_differences(axes: matplotlib.axes.Axes, arms: Sequence[Mapping[str, Any
     labels = [arm["title"] if len(others) == 1 else f"{arm['title']}\nless {titles[arm['against']]}" for arm in arms]
     label_rows(axes, labels)
     against = f" to {shorten(titles[others[0]], LONGEST_NAME)}" if len(others) == 1 else ""
-    unit = "" if summary["score"] not in ("top1", "top5") else " (points)"
+    unit = " (points)" if "%" in summary["label"] else ""
     axes.set(title="differences, with 95 % intervals", xlabel=f"difference{against}{unit}")
     marks = [axes.plot([], [], "-o", color=color, label=verdict)[0] for verdict, color in COLORS.items()]
     axes.legend(handles=marks, loc="upper center", bbox_to_anchor=(0.5, -0.16 - 0.6 / (len(arms) + 1)), ncols=3)

@@ -49,14 +49,12 @@ class Watcher(Protocol):
         """Hear that a run ended."""
 
 
-def make_runs_folder(out: Path) -> Path:
+def make_runs_folder(out: Path) -> None:
     """Make the folder below `out` that the runs lie in; UsageError if that can't be."""
-    runs = out.absolute() / "runs"
     try:
-        runs.mkdir(parents=True, exist_ok=True)
+        (out / "runs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{runs} can't be made: {error.strerror}", "Name another place with --out.") from error
-    return runs
+        raise UsageError(f"{out / 'runs'} can't be made: {error.strerror}", "Name another place with --out.") from error
 
 
 def list_jobs(grid: Grid) -> dict[str, Job]:

@@ -43,18 +43,16 @@ Grid = dict[tuple[str, Cell], Job]
 """The job of every arm on every fold with every seed; several may be the same one."""
 
 
-def make_jobs(loaded: LoadedStudy, runs: Path, arms: Sequence[str] = ()) -> Grid:
-    """Work out the runs of a study, in folders below `runs`; of some `arms` and those they need, if any are named.
+def make_jobs(loaded: LoadedStudy, runs: Path) -> Grid:
+    """Work out the runs of a study, in folders below `runs`, seed by seed: after the first, every arm has a run on every fold.
 
-    All seeds of a fold come after each other last: after one round every arm has a run on every fold.
     Raises RecipeError, naming the arm, for changes that do not make a valid recipe.
     """
     study = loaded.study
-    wanted = find_wanted(loaded, arms)
     jobs: Grid = {}
     problems: dict[int, str] = {}
     for seed, fold, (number, arm) in product(study.seeds, study.folds, enumerate(study.arms)):
-        if arm.name not in wanted or number in problems:
+        if number in problems:
             continue
         try:
             jobs[arm.name, (fold, seed)] = make_job(loaded, arm, (fold, seed), jobs, runs)
@@ -75,8 +73,11 @@ def on_one_line(error: VitError) -> str:
     return "; ".join(lines[1:] or lines)
 
 
-def find_wanted(loaded: LoadedStudy, arms: Sequence[str]) -> set[str]:
-    """Name the arms that are wanted, with those that they need or are compared with; all if none is named."""
+def choose(loaded: LoadedStudy, jobs: Grid, arms: Sequence[str]) -> Grid:
+    """Give the jobs of some arms, and of those that they need or are compared with; all if none is named.
+
+    Raises RecipeError for a name that is no arm's.
+    """
     study = loaded.study
     names = [arm.name for arm in study.arms]
     unknown = [name for name in arms if name not in names]
@@ -89,7 +90,7 @@ def find_wanted(loaded: LoadedStudy, arms: Sequence[str]) -> set[str]:
     for arm in reversed(study.arms):
         if arm.name in wanted:
             wanted |= {other for other in (arm.start, arm.teacher) if other}
-    return wanted
+    return {place: job for place, job in jobs.items() if place[0] in wanted}
 
 
 def make_job(loaded: LoadedStudy, arm: Arm, cell: Cell, jobs: Grid, runs: Path) -> Job:

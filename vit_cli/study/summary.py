@@ -10,6 +10,7 @@ from statistics import fmean, median
 from typing import Any
 
 from vit_cli.checkpoint.commit import commit
+from vit_cli.metrics.names import SCORES
 from vit_cli.study.effect import Scores, compare, spread_over_seeds
 from vit_cli.study.jobs import Grid
 from vit_cli.study.results import read_result
@@ -41,15 +42,13 @@ def summarise(loaded: LoadedStudy, grid: Grid) -> dict[str, Any]:
     """Gather in plain values what a study asks, what was run, and what came out."""
     study, results = loaded.study, read_results(grid)
     first = next(iter(grid.values())).recipe
-    arms = [
-        describe_arm(arm, results, loaded, first.data.hold_out)
-        for arm in study.arms
-        if any(a == arm.name for a, _ in grid)
-    ]
+    arms = [describe_arm(arm, results, loaded, first.data.hold_out) for arm in study.arms]
     machine = describe_environment()
     return {
         "study": loaded.name,
         **{key: getattr(study, key) for key in KEYS},
+        "label": SCORES[study.score].label + (" (%)" if SCORES[study.score].in_percent else ""),
+        "digits": 2 if SCORES[study.score].in_percent else 4,
         "changes": list(loaded.changes),
         "folds": list(study.folds),
         "seeds": list(study.seeds),
@@ -70,7 +69,7 @@ def describe_arm(arm: Arm, results: Results, loaded: LoadedStudy, hold_out: floa
     if other is not None:
         theirs = {cell: result for (name, cell), result in results.items() if name == other}
         effect = compare(scores, score(theirs, study.score), hold_out)
-    verdict = effect.verdict(study.score != "loss") if effect else None
+    verdict = effect.verdict(SCORES[study.score].is_better_higher) if effect else None
     flops = median(result["train_flops"] for result in own.values()) if own else None
     return {
         "name": arm.name,
@@ -164,20 +163,22 @@ def describe_machine(summary: Mapping[str, Any]) -> str:
 
 def write_table(summary: Mapping[str, Any]) -> list[str]:
     """Give the lines of the table."""
-    heads = ["arm", summary["score"], "over seeds", "difference [95 %]", "against", "published", "claimed", "verdict"]
+    heads = ["arm", summary["label"], "over seeds", "difference [95 %]", "against", "published", "claimed", "verdict"]
     aligned = ["---", "---:", "---:", "---:", *["---"] * 4]
     titles = {arm["name"]: arm["title"] for arm in summary["arms"]}
-    rows = [write_row(arm, titles) for arm in summary["arms"] if arm["shown"] and arm["mean"] is not None]
+    rows = [
+        write_row(arm, titles, summary["digits"]) for arm in summary["arms"] if arm["shown"] and arm["mean"] is not None
+    ]
     return [f"| {' | '.join(cells)} |" for cells in (heads, aligned, *rows)]
 
 
-def write_row(arm: Mapping[str, Any], titles: Mapping[str, str]) -> list[str]:
+def write_row(arm: Mapping[str, Any], titles: Mapping[str, str], digits: int) -> list[str]:
     """Give the cells of one arm."""
     return [
         arm["title"],
-        f"{arm['mean']:.2f}",
-        "" if arm["seed_spread"] is None else f"± {arm['seed_spread']:.2f}",
-        write_effect(arm["effect"]),
+        f"{arm['mean']:.{digits}f}",
+        "" if arm["seed_spread"] is None else f"± {arm['seed_spread']:.{digits}f}",
+        write_effect(arm["effect"], digits),
         titles.get(arm["against"], ""),
         arm["published"] or "",
         arm["expected"] or "",
@@ -185,13 +186,13 @@ def write_row(arm: Mapping[str, Any], titles: Mapping[str, str]) -> list[str]:
     ]
 
 
-def write_effect(effect: Mapping[str, Any] | None) -> str:
+def write_effect(effect: Mapping[str, Any] | None, digits: int) -> str:
     """Write a difference with its interval."""
     if effect is None:
         return ""
     if effect["low"] is None:
-        return f"{effect['difference']:+.2f}"
-    return f"{effect['difference']:+.2f} [{effect['low']:+.2f}, {effect['high']:+.2f}]"
+        return f"{effect['difference']:+.{digits}f}"
+    return f"{effect['difference']:+.{digits}f} [{effect['low']:+.{digits}f}, {effect['high']:+.{digits}f}]"
 
 
 def listed(numbers: Sequence[int]) -> str:
