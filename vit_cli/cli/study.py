@@ -90,6 +90,8 @@ def study(
         desk = Desk(one, grid, out / one.name, quiet)
         failures += desk.run(part, needed, options)
         summaries.append(desk.summary)
+        if not (quiet or json):
+            show_result(describe(desk.summary, desk.out))
     if json:
         show_json(summaries)
     if failures:
@@ -117,9 +119,6 @@ class Desk:
             failures = run_all(part, needed, options, self.hear)
         finally:
             self.write(draws=True)
-        self.say("")
-        if not self.quiet:
-            show_result(describe(self.summary, self.out))
         return failures
 
     def hear(self, finished: Finished) -> None:

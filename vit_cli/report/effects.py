@@ -9,16 +9,19 @@ from typing import Any
 import matplotlib.axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from vit_cli.report.style import BLUE, FAINT, GREEN, INK, ORANGE, RED, VIOLET, drawing, save, shorten
 
 COLORS = {"better": GREEN, "worse": RED, "undecided": FAINT}
 SERIES = (BLUE, ORANGE, GREEN, VIOLET, RED)
-LONGEST_TITLE, LONGEST_NAME = 100, 36
+LONGEST_TITLE, LONGEST_NAME = 100, 44
 SHARE = 0.26
 """How far dots of one arm lie apart, of the room between two arms."""
 FLOPS = "flops"
+DODGE = 1.025
+"""Dots of several series at one place stand beside each other, each so much further on the logarithmic axis."""
 
 
 def draw_study(summary: Mapping[str, Any], out_png: Path) -> None:
@@ -40,6 +43,8 @@ def draw_study(summary: Mapping[str, Any], out_png: Path) -> None:
             draw_dots(panels[0], arms, summary)
         if compared:
             draw_differences(panels[1], compared, summary)
+            marks = [Line2D([], [], marker="o", color=color, label=verdict) for verdict, color in COLORS.items()]
+            figure.legend(handles=marks, loc="outside lower right", ncols=3)
         save(figure, out_png)
 
 
@@ -58,19 +63,19 @@ def draw_dots(axes: matplotlib.axes.Axes, arms: Sequence[Mapping[str, Any]], sum
 def draw_lines(axes: matplotlib.axes.Axes, arms: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
     """Draw a line for each series, over the places of its arms."""
     names = list(dict.fromkeys(arm["series"] or "" for arm in arms))
-    for name, color in zip(names, SERIES * len(names), strict=False):
+    for number, (name, color) in enumerate(zip(names, SERIES * len(names), strict=False)):
+        aside = 1.0 if summary["axis"] == FLOPS else DODGE ** (number - (len(names) - 1) / 2)
         own = sorted((arm for arm in arms if (arm["series"] or "") == name), key=lambda arm: arm["at"])
         for arm in own:
             scores = [run["score"] for run in arm["runs"]]
-            axes.plot([arm["at"]] * len(scores), scores, "o", color=color, alpha=0.3, markersize=3, mew=0)
+            axes.plot([aside * arm["at"]] * len(scores), scores, "o", color=color, alpha=0.3, markersize=3, mew=0)
         means = [arm["mean"] for arm in own]
-        axes.plot([arm["at"] for arm in own], means, "-o", color=color, label=name or None, markersize=5)
+        axes.plot([aside * arm["at"] for arm in own], means, "-o", color=color, label=name or None, markersize=5)
     axes.set_xscale("log")
     if summary["axis"] != FLOPS:
         axes.set_xticks(sorted({arm["at"] for arm in arms}))
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.minorticks_off()
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set(
         title="every run, and the mean of an arm",
         xlabel="floating-point operations of training" if summary["axis"] == FLOPS else summary["axis"],
@@ -95,8 +100,6 @@ def draw_differences(axes: matplotlib.axes.Axes, arms: Sequence[Mapping[str, Any
     against = f" to {shorten(titles[others[0]], LONGEST_NAME)}" if len(others) == 1 else ""
     unit = " (points)" if "%" in summary["label"] else ""
     axes.set(title="differences, with 95 % intervals", xlabel=f"difference{against}{unit}")
-    marks = [axes.plot([], [], "-o", color=color, label=verdict)[0] for verdict, color in COLORS.items()]
-    axes.legend(handles=marks, loc="upper center", bbox_to_anchor=(0.5, -0.16 - 0.6 / (len(arms) + 1)), ncols=3)
 
 
 def label_rows(axes: matplotlib.axes.Axes, labels: Sequence[str]) -> None:

@@ -33,7 +33,9 @@ class Arm(Section):
     changes: tuple[str, ...] = Field((), description="key=value, as on the command line")
     start: str | None = Field(None, description="the arm before it from whose weights it is fine-tuned")
     teacher: str | None = Field(None, description="the arm before it that it is distilled from")
-    against: str | None = Field(None, description="the arm it is compared with; the study's reference if left out")
+    against: str | None = Field(
+        None, description="the arm it is compared with, its own name for none; the study's reference if left out"
+    )
     expected: Literal["better", "worse", "same"] | None = Field(None, description="what the claim says of it")
     published: str | None = Field(None, description="the difference that was published, as text")
     series: str | None = Field(None, description="the line of the plot that it belongs to")

@@ -346,7 +346,10 @@ def test_a_link_that_can_not_be_made_is_a_training_error_and_leaves_nothing(tmp_
     ("key", "value"),
     [
         *(("class_names", value) for value in (5, [1, 2, 3], "cat", None)),
-        *(("held", value) for value in (3, {"blue": "x"}, {"blue": 2**63}, {"blue": True}, [1])),
+        *(
+            ("held", value)
+            for value in (3, {"blue": "x"}, {"blue": 2**63}, {"blue": True}, {"blue": [1]}, {"blue": [1, "2"]}, [1])
+        ),
         *(("res", value) for value in (8, [8], [8, "8"], [0, 8])),
         *((key, 3) for key in ("model", "preprocess", "data", "recipe")),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,17 @@ def test_without_validation_a_part_is_held_out_and_stays_so() -> None:
     again = open_splits(Digits(), None, Parting(0.5), dict(splits.held.thresholds), splits.classes)
     assert [again.val.key(i) for i in range(359)] == [splits.val.key(i) for i in range(359)]
     assert np.bincount(splits.val.labels).min() >= 34
+
+
+def test_a_fold_that_a_checkpoint_knows_stays_and_its_line_tells_it() -> None:
+    splits = open_splits(Digits(), None, Parting(0.2, fold=3, fraction=0.1))
+    assert describe(splits) == (
+        "145 train (10 % of each class) + 360 held-out images (fold 3), 10 classes, digits (scikit-learn)"
+    )
+    assert splits.held is not None
+    held = json.loads(json.dumps(dict(splits.held.thresholds)))
+    again = open_splits(Digits(), None, Parting(0.2), held)
+    assert [again.val.key(i) for i in range(len(again.val))] == [splits.val.key(i) for i in range(len(splits.val))]
 
 
 def test_one_class_can_not_be_trained_on(tmp_path: Path) -> None:

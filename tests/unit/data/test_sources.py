@@ -200,3 +200,10 @@ def test_an_unfinished_pack_is_told_from_class_folders_and_from_what_of_it_is_do
     for opening in openings:
         with pytest.raises(DataError, match=r"is an unfinished pack\n.*same vit data pack command again"):
             opening()
+
+
+def test_some_digits_alone_are_numbered_from_zero() -> None:
+    whole, some = Digits().open(), Digits(only=(9, 4)).open()
+    assert some.classes == ("4", "9")
+    assert np.bincount(some.labels).tolist() == np.bincount(whole.labels)[[4, 9]].tolist()
+    assert some.pixels[some.labels == 0].tobytes() == whole.pixels[whole.labels == 4].tobytes()

@@ -9,7 +9,7 @@ import torch
 from scipy.ndimage import zoom
 
 from vit_cli.errors import CheckpointError
-from vit_cli.models.adapt import load_weights, replace_head, stretch_tables
+from vit_cli.models.adapt import load_weights, renew_tables, replace_head, stretch_tables
 from vit_cli.models.deit import Deit
 from vit_cli.models.hybrid import Hybrid
 from vit_cli.models.positions import FixedPositions, Stretch, resize_positions
@@ -190,3 +190,13 @@ def test_weights_learn_through_positions_that_are_stretched_on_the_way() -> None
     model.allow(Grid(8, 12))
     model(torch.randn(2, 3, 8, 12)).square().sum().backward()
     assert all(table.table.grad.abs().sum() > 0 for table in model.positions.tables)
+
+
+def test_tables_that_are_drawn_anew_are_the_new_models_own_and_all_else_stays() -> None:
+    old, new = section(res=8).build(3), section(res=16).build(3)
+    weights, changes = renew_tables(old.state_dict(), section(res=16).position_grids(), new)
+    assert changes == ["positions  drawn anew (4x4)"]
+    assert weights["positions.table"].equal(new.state_dict()["positions.table"])
+    kept = old.state_dict().keys() - {"positions.table"}
+    assert all(weights[name].equal(old.state_dict()[name]) for name in kept)
+    load_weights(new, weights)

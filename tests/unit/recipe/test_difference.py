@@ -147,6 +147,8 @@ def test_only_what_changes_no_number_may_change() -> None:
         "train.steps=30",
         "train.batch_size=8",
         "data.hold_out=0.5",
+        "data.fold=1",
+        "data.fraction=0.5",
         "data.cache_size=64",
         "data.augment_on=device",
         "data.decode=gpu",

@@ -1,0 +1,80 @@
+"""`vit study`: runs once, stopped and gone on with, told what is wrong before anything runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.integration.conftest import Run, is_refused
+
+TEXT = """\
+title: Width
+claim: wider is better
+source: nowhere
+published: nothing
+base: digits_small
+changes: [train.steps=4, train.batch_size=8, model.depth=1]
+reference: narrow
+folds: [0, 1]
+arms:
+  - {name: narrow, changes: [model.width=8, model.heads=1]}
+  - {name: tuned, start: narrow, changes: [train.steps=4, train.batch_size=8, finetune.positions=new], expected: better}
+  - {name: wide, changes: [model.width=16, train.steps=200]}
+"""
+
+
+def write(folder: Path, text: str = TEXT) -> Path:
+    path = folder / "width.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_stopped_study_keeps_its_runs_and_goes_on(vit: Run, tmp_path: Path) -> None:
+    study = write(tmp_path)
+    words = [sys.executable, "-m", "vit_cli", "study", str(study), "--out", "out"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert any("2/6  tuned, fold 0" in line for line in process.stderr)
+    while not list((tmp_path / "out/runs").glob("*/status.json")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    told = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 130
+    assert "The same command goes on from here." in told
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/runs").glob("*/result.json")}
+    assert len(before) == 2
+    assert json.loads((tmp_path / "out/width/study.json").read_text())["runs"] == {"done": 2, "of": 6}
+
+    result = vit("study", study, "--out", "out", "--json")
+    (summary,) = json.loads(result.out)
+    assert result.code == 0
+    assert "6 runs, 2 of them are done" in result.err
+    assert summary["runs"] == {"done": 6, "of": 6}
+    assert [arm["verdict"] for arm in summary["arms"]].count(None) == 1
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    kept = {path.name for folder in (tmp_path / "out/runs").iterdir() for path in folder.iterdir()}
+    assert kept == {"result.json", "resolved.yaml", "model"}, (
+        "what is left of a run: the model where another arm took it"
+    )
+    assert len(list((tmp_path / "out/runs").glob("*/model"))) == 2
+    assert (tmp_path / "out/width/study.png").is_file()
+    assert not (tmp_path / "runs").exists(), "a study leaves runs/latest alone"
+
+    again = vit("study", study, "--out", "out", "--arms", "wide", "--dry-run")
+    assert again.out.startswith("width: 0 runs to do")
+
+
+def test_a_bad_arm_is_told_before_anything_runs(vit: Run, tmp_path: Path) -> None:
+    study = write(tmp_path, TEXT.replace("model.width=16", "model.widht=16"))
+    result = vit("study", study, "--out", "out")
+    assert is_refused(result, 2, "width.yaml:12", "arm 'wide'", "did you mean 'width'?")
+    assert is_refused(vit("study", "width=3"), 2, "no study is named")
+    assert is_refused(vit("study", write(tmp_path), "--arms", "x", "--out", "out"), 2, "has no arm 'x'")
+    assert not (tmp_path / "out").exists()
