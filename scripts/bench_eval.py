@@ -50,8 +50,9 @@ def measure_ours(root: Path) -> Figures:
     """Do what `vit eval WEIGHTS --data DIR` does."""
     from vit_cli.dist.world import World
     from vit_cli.evaluate.class_names import give_names
+    from vit_cli.evaluate.images import open_folder_data
     from vit_cli.evaluate.open import open_weights
-    from vit_cli.evaluate.saved import evaluate_saved, make_ready, open_folder_data
+    from vit_cli.evaluate.saved import evaluate_saved, make_ready
 
     saved = give_names(open_weights(root / WEIGHTS), root / "val")
     saved = replace(saved, about=saved.about | {"preprocess": PREPROCESS})

@@ -137,9 +137,10 @@ def evaluate(
         check_predictions(predictions, len(resolutions))
     from vit_cli.cli.launch import launch_processes
     from vit_cli.dist.world import joined
+    from vit_cli.evaluate.images import open_folder_data, open_own_data
     from vit_cli.evaluate.judge import Asked, check_asked, judge
     from vit_cli.evaluate.robustness import read_kinds
-    from vit_cli.evaluate.saved import open_folder_data, open_own_data, open_saved, read_task
+    from vit_cli.evaluate.saved import open_saved, read_task
 
     asked = Asked(resolutions, flips, real, read_kinds(corruptions) if corruptions is not None else ())
     if out:

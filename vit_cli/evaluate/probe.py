@@ -19,9 +19,10 @@ from vit_cli.data.open import Splits, open_splits
 from vit_cli.data.source import source_from_path, with_columns
 from vit_cli.errors import UsageError
 from vit_cli.evaluate.fewshot import Labels, draw_shots, fit_ridge
+from vit_cli.evaluate.images import find_split
 from vit_cli.evaluate.knn import vote
 from vit_cli.evaluate.linear import ITERATIONS, fit_linear
-from vit_cli.evaluate.saved import find_split, read_data, read_task
+from vit_cli.evaluate.saved import read_data, read_task
 from vit_cli.recipe.plain import read_section
 from vit_cli.recipe.schema import Data
 
@@ -163,4 +164,4 @@ def open_sides(path: Path, split: str | None, saved: Saved) -> Splits:
 
 def part(data: Data, held: Mapping[str, int] | None = None, classes: Sequence[str] | None = None) -> Splits:
     """Open the images to learn from and to test on, each with one class."""
-    return open_splits(data.train, data.val, data.hold_out, held, classes)
+    return open_splits(data.train, data.val, data.parting, held, classes)

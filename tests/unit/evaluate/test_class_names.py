@@ -10,7 +10,7 @@ from tests.unit.data.pictures import write_folder
 from vit_cli.checkpoint.model import Saved
 from vit_cli.errors import DataError, UsageError
 from vit_cli.evaluate.class_names import are_numbers, give_names
-from vit_cli.evaluate.saved import open_folder_data
+from vit_cli.evaluate.images import open_folder_data
 
 NUMBERS = ("0", "1", "2")
 

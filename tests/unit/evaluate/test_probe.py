@@ -14,6 +14,7 @@ from vit_cli.checkpoint.model import Saved
 from vit_cli.data.digits import Digits
 from vit_cli.data.open import open_splits
 from vit_cli.data.samples import Samples
+from vit_cli.data.split import Parting
 from vit_cli.errors import DataError, UsageError
 from vit_cli.evaluate.fewshot import draw_shots, fit_ridge
 from vit_cli.evaluate.probe import LeftOut, Protocol, Score, Side, judge, open_own_sides, open_sides
@@ -79,7 +80,7 @@ def test_a_linear_probe_of_single_images_is_left_out() -> None:
 
 
 def test_own_images_are_those_that_the_model_was_trained_and_judged_on() -> None:
-    trained = open_splits(Digits(), None, 0.3)
+    trained = open_splits(Digits(), None, Parting(0.3))
     assert trained.held is not None
     held = dict(list(trained.held.thresholds.items())[:5])
     splits = open_own_sides(saved(data=DIGITS, held=held | {"7": 0}))

@@ -16,8 +16,9 @@ from vit_cli.checkpoint.model import write_model
 from vit_cli.data.synthetic import Synthetic
 from vit_cli.dist.world import World
 from vit_cli.errors import CheckpointError, DataError, UsageError
+from vit_cli.evaluate.images import open_folder_data, open_own_data
 from vit_cli.evaluate.predict import predict_images
-from vit_cli.evaluate.saved import Ready, count_workers, evaluate_saved, get_ready, open_folder_data, open_own_data
+from vit_cli.evaluate.saved import Ready, count_workers, evaluate_saved, get_ready
 from vit_cli.models.vit import Vit
 
 ALONE = World(0, 1, torch.device("cpu"))

@@ -31,7 +31,7 @@ from vit_cli.recipe.load import load_recipe
         (["train.batch_size=1", "mix.mixup=0.2"], "train.batch_size  mixup and cutmix need a batch of at least 2"),
         (["augment.2={name: resize}"], "augment.2.name  resize has no use after random_resized_crop"),
         (["model={name: resnet, size: 18, res: 32}", "train.recompute=mlp"], "train.recompute  mlp is for blocks of attention"),
-        (["model={name: cct, size: cct_2, res: 32}", "train.precision=bf16_stream"], "train.precision  bf16_stream is not for a cct"),
+        (["model={name: cct, size: cct_2, res: 32}", "train.precision=bf16_stream"], "train.precision  bf16_stream is not for"),
         (["model={name: convnext, res: 32}", "train.compile=blocks"], "train.compile  blocks is for blocks of attention"),
         (["train.shard=full", "optim={name: muon}"], "train.shard  full leaves a process only rows of a matrix"),
         (["augment=[{name: random_erasing}, {name: resize}]"], "augment.1.name  resize has no use after random_erasing"),
