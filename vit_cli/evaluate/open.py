@@ -30,6 +30,11 @@ from vit_cli.section import as_grid
 
 UNNAMED = "LABEL_"
 """How transformers calls classes that nobody named."""
+EXPORTED = {
+    ".onnx": "is an exported file: vit predicts and evaluates with it, and no more",
+    ".pt2": "is a program of torch.export, whose loader runs code that such a file may hold; vit never runs what a file holds",
+}
+"""Why files of these endings are not read as weights."""
 TASKS = {"single_label_classification": "classification", "multi_label_classification": "multilabel"}
 """Our tasks by transformers' `problem_type`."""
 
@@ -46,6 +51,8 @@ def open_weights(
 
     Raises CheckpointError, UsageError for `family` or `changes` that make no sense for the weights.
     """
+    if path.suffix in EXPORTED:
+        raise CheckpointError(f"{path} {EXPORTED[path.suffix]}", "Name the checkpoint that it was exported from.")
     if is_foreign(path):
         return open_foreign(path, family, changes, own_stretch)
     if family or changes:

@@ -79,6 +79,8 @@ class Ready:
 
     def prepare(self, images: Tensor) -> Tensor:
         """Turn uint8 images (b, 3, rows, columns) into the numbers the model takes."""
+        if isinstance(self.model, OnnxModel) and self.model.takes_bytes:
+            return images
         return normalise(images, self.preprocess)
 
 
@@ -96,7 +98,8 @@ def open_saved(path: Path, needs_head: bool = True) -> Saved:
     saved = open_weights(path)
     if needs_head and not saved.class_names:
         raise CheckpointError(
-            f"{path} has no head, so it names no classes", "Train one: vit finetune FROM --data DIR, with this as FROM."
+            f"{saved.path} has no head, so it names no classes",
+            "Train one: vit finetune FROM --data DIR, with this as FROM.",
         )
     return saved
 
