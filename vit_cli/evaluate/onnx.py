@@ -107,9 +107,9 @@ def read_metadata(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
         )
     if sum(map(len, metadata.values())) > MAX_CONFIG:
         raise CheckpointError(f"the metadata of {path} are longer than {MAX_CONFIG:,} characters")
-    about: dict[str, Any] = {}
+    about: dict[str, Any] = {}  # other tools may add notes of their own, in any form
     for key, value in metadata.items():
-        with suppress(ValueError, RecursionError):  # other tools add notes of their own, as onnxruntime's quantiser does
+        with suppress(ValueError, RecursionError):
             about[key] = json.loads(value)
     if about.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(f"{path} is not of format version {FORMAT_VERSION}, which this vit reads")

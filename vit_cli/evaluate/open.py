@@ -31,8 +31,14 @@ from vit_cli.section import as_grid
 UNNAMED = "LABEL_"
 """How transformers calls classes that nobody named."""
 EXPORTED = {
-    ".onnx": "is an exported file: vit predicts and evaluates with it, and no more",
-    ".pt2": "is a program of torch.export, whose loader runs code that such a file may hold; vit never runs what a file holds",
+    ".onnx": (
+        "is an exported file: vit predicts and evaluates with it, and no more",
+        "Name the checkpoint it is from.",
+    ),
+    ".pt2": (
+        "is a program of torch.export: to read one is to run what it holds, pickles and expressions, which vit never does",
+        "Name the checkpoint, or an .onnx file; torch.export.load reads a .pt2 that you made yourself.",
+    ),
 }
 """Why files of these endings are not read as weights."""
 TASKS = {"single_label_classification": "classification", "multi_label_classification": "multilabel"}
@@ -52,7 +58,8 @@ def open_weights(
     Raises CheckpointError, UsageError for `family` or `changes` that make no sense for the weights.
     """
     if path.suffix in EXPORTED:
-        raise CheckpointError(f"{path} {EXPORTED[path.suffix]}", "Name the checkpoint that it was exported from.")
+        problem, hint = EXPORTED[path.suffix]
+        raise CheckpointError(f"{path} {problem}", hint)
     if is_foreign(path):
         return open_foreign(path, family, changes, own_stretch)
     if family or changes:

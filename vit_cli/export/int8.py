@@ -16,6 +16,9 @@ from vit_cli.metrics.names import SCORES
 MOST = 2_000
 """Labelled images to score on: enough to tell a loss of a point."""
 
+NOTE = "onnx.infer"
+"""What onnxruntime's quantiser adds to the metadata, and which is no JSON as the rest is."""
+
 
 @dataclass(frozen=True)
 class Quantised:
@@ -65,8 +68,8 @@ def quantise(source: Path, target: Path, is_parted: bool) -> int:
             weight_type=QuantType.QInt8,
             use_external_data_format=is_parted,
         )
-    nodes = onnx.load(target, load_external_data=False).graph.node
-    products = sum(node.op_type == "MatMulInteger" for node in nodes)
+    model = onnx.load(target, load_external_data=False)
+    products = sum(node.op_type == "MatMulInteger" for node in model.graph.node)
     if not products:
         raise UsageError(
             "--int8: this model has no matrix product with weights, only convolutions", "Leave --int8 out."

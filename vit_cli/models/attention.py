@@ -69,7 +69,7 @@ class Windows(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
         """Attend as `attend` does, all of (b, h, prefix + patches, e)."""
-        mask = None if self.mask is None else self.mask.repeat(len(q), 1, 1, 1)
+        mask = None if self.mask is None else self.mask.repeat(q.shape[0], 1, 1, 1)
         patches = self.part(q[:, :, self.prefix :])
         patches = self.join(attend(patches, self.part_keys(k), self.part_keys(v), dropout, mask))
         if self.prefix == 0:
@@ -95,8 +95,8 @@ class Windows(nn.Module):
         """Undo `part`."""
         _, h, _, e = x.shape
         x = x.reshape(-1, *self.counts, h, *self.window, e).permute(0, 3, 1, 4, 2, 5, 6)
-        x = x.reshape(len(x), h, self.grid.rows + self.padding.rows, self.grid.columns + self.padding.columns, e)
-        return x[:, :, : self.grid.rows, : self.grid.columns].reshape(len(x), h, self.grid.rows * self.grid.columns, e)
+        x = x.reshape(x.shape[0], h, self.grid.rows + self.padding.rows, self.grid.columns + self.padding.columns, e)
+        return x[:, :, : self.grid.rows, : self.grid.columns].reshape(x.shape[0], h, self.grid.rows * self.grid.columns, e)
 
 
 class Attention(nn.Module):

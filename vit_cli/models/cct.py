@@ -193,7 +193,7 @@ class CCT(Classifier):
             raise ValueError(f"images of {Grid(*images.shape[-2:])} for a model of {self.res} pixels.")
         x = self.embedding(images)
         if self.cls is not None:
-            x = torch.cat([self.cls.expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([self.cls.expand(x.shape[0], -1, -1), x], dim=1)
         x = self.dropout(self.positions(x))
         for block in self.blocks:
             x = block(x)

@@ -237,7 +237,7 @@ class TNT(Classifier):
         self.check_shape(images)
         words = self.inner_positions(self.embedding(images))
         patches = self.fold(words, self.tokens - 1)
-        x = self.outer_positions(torch.cat([self.cls.expand(len(images), -1, -1), patches], dim=1))
+        x = self.outer_positions(torch.cat([self.cls.expand(images.shape[0], -1, -1), patches], dim=1))
         x = self.dropout(x)
         for block in self.blocks:
             words, x = block(words, x)

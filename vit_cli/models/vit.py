@@ -120,7 +120,7 @@ class ViT(Classifier):
         before = [tokens for tokens in (self.prefix_tokens(), self.registers) if tokens is not None]
         if not before:
             return patches
-        return torch.cat([*(tokens.expand(len(patches), -1, -1) for tokens in before), patches], dim=1)
+        return torch.cat([*(tokens.expand(patches.shape[0], -1, -1) for tokens in before), patches], dim=1)
 
     def prefix_tokens(self) -> Tensor | None:
         """Give the tokens before the registers (1, k, d), which can have positions; a subclass may add some."""
