@@ -44,6 +44,13 @@ Model = Annotated[
     Path,
     typer.Argument(help="A checkpoint, a run, a model folder, or weights of another library.", show_default=False),
 ]
+Runnable = Annotated[
+    Path,
+    typer.Argument(
+        help="A checkpoint, a run, a model folder, an exported .onnx file, or weights of another library.",
+        show_default=False,
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(

@@ -75,7 +75,7 @@ app.command("probe", rich_help_panel=USE, epilog="Example: vit probe runs/latest
 app.command("import", rich_help_panel=USE, epilog="Example: vit import vit_base_patch16_224.safetensors --out base")(
     import_weights.import_weights
 )
-app.command("export", rich_help_panel=USE, epilog="Example: vit export runs/latest --format timm")(export.export)
+app.command("export", rich_help_panel=USE, epilog="Example: vit export runs/latest --format onnx")(export.export)
 app.command("bench", rich_help_panel=USE, epilog="Example: vit bench imagenet_vit_s16 train.batch_size=64")(bench.bench)
 app.command("study", rich_help_panel=USE, epilog="Example: vit study positions --dry-run")(study.study)
 app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=USE)

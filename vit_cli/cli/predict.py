@@ -45,7 +45,7 @@ FormatOption = Annotated[Format, typer.Option("--format", help="table for people
 
 
 def predict(
-    model: flags.Model,
+    model: flags.Runnable,
     paths: Paths,
     top: Top = None,
     threshold: Threshold = 0.5,
@@ -58,10 +58,10 @@ def predict(
     from vit_cli.dist.world import join_world
     from vit_cli.evaluate.class_names import are_numbers, explain_numbers
     from vit_cli.evaluate.predict import list_images, predict_images
-    from vit_cli.evaluate.saved import get_ready
+    from vit_cli.evaluate.saved import get_runnable
 
     named = read_paths() if paths == [Path("-")] else paths
-    ready = get_ready(model, join_world(devices), res)
+    ready = get_runnable(model, join_world(devices), res)
     if are_numbers(ready.saved):
         show_note(f"{model} names no classes: the names are numbers, from 0.\n{explain_numbers(ready.saved)}")
     unreadable: list[str] = []

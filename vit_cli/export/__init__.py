@@ -1,1 +1,1 @@
-"""Models in the forms of other tools: timm's folders, Hugging Face's, and plain safetensors."""
+"""Models in the forms of other tools: ONNX, torch.export, timm's folders, Hugging Face's, and plain safetensors."""

@@ -20,7 +20,7 @@ from vit_cli.dist.world import World
 from vit_cli.errors import UsageError
 from vit_cli.evaluate.onnx import EXTRA, OnnxModel
 from vit_cli.evaluate.open import open_weights
-from vit_cli.evaluate.saved import Ready, get_ready, make_ready
+from vit_cli.evaluate.saved import Ready, get_runnable, make_ready
 from vit_cli.export.graph import OPSET, describe, hushed, write_onnx, write_program
 from vit_cli.export.int8 import Quantised, open_labelled, quantise, score
 from vit_cli.export.parity import TOLERANCE, Parity, Pictures, choose_pictures, compare
@@ -138,7 +138,7 @@ def count_bytes(folder: Path) -> int:
 
 def run_onnx(ready: Ready, file: Path, pictures: Pictures) -> Parity:
     """Compare a file with the model, in the way that `vit predict` runs it."""
-    written = get_ready(file, World(0, 1, torch.device("cpu")))
+    written = get_runnable(file, World(0, 1, torch.device("cpu")))
     runtime = written.model.runtime if isinstance(written.model, OnnxModel) else ""
     return compare(ready, lambda images: written.model(written.prepare(images)), pictures, runtime)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from vit_cli.data.samples import Samples, subset
 from vit_cli.dist.world import World
 from vit_cli.errors import GateError, UsageError
-from vit_cli.evaluate.saved import Ready, evaluate_saved, get_ready, open_folder_data, open_own_data
+from vit_cli.evaluate.saved import Ready, evaluate_saved, get_runnable, open_folder_data, open_own_data
 from vit_cli.export.graph import hushed
 from vit_cli.export.parity import spread
 from vit_cli.metrics.names import SCORES
@@ -74,6 +74,10 @@ def quantise(source: Path, target: Path, is_parted: bool) -> int:
         raise UsageError(
             "--int8: this model has no matrix product with weights, only convolutions", "Leave --int8 out."
         )
+    kept = [entry for entry in model.metadata_props if entry.key != NOTE]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    onnx.save(model, target)
     return products
 
 
@@ -90,6 +94,6 @@ def open_labelled(ready: Ready, data: Path | None) -> Samples:
 def score(ready: Ready, target: Path, samples: Samples, world: World) -> tuple[float, float]:
     """Give the main score of the model in float32, and that of the quantised file."""
     main = ready.task.main
-    both = replace(ready, precision="fp32"), get_ready(target, world)
+    both = replace(ready, precision="fp32"), get_runnable(target, world)
     before, after = (evaluate_saved(one, samples, world).scores[main] for one in both)
     return before, after

@@ -96,7 +96,9 @@ class Windows(nn.Module):
         _, h, _, e = x.shape
         x = x.reshape(-1, *self.counts, h, *self.window, e).permute(0, 3, 1, 4, 2, 5, 6)
         x = x.reshape(x.shape[0], h, self.grid.rows + self.padding.rows, self.grid.columns + self.padding.columns, e)
-        return x[:, :, : self.grid.rows, : self.grid.columns].reshape(x.shape[0], h, self.grid.rows * self.grid.columns, e)
+        return x[:, :, : self.grid.rows, : self.grid.columns].reshape(
+            x.shape[0], h, self.grid.rows * self.grid.columns, e
+        )
 
 
 class Attention(nn.Module):
