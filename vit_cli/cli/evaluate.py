@@ -113,7 +113,7 @@ FailUnder = Annotated[
 
 
 def evaluate(
-    model: flags.Model,
+    model: flags.Runnable,
     data: Data = None,
     split: Split = None,
     real: Real = None,
@@ -140,7 +140,8 @@ def evaluate(
     from vit_cli.evaluate.images import open_folder_data, open_own_data
     from vit_cli.evaluate.judge import Asked, check_asked, judge
     from vit_cli.evaluate.robustness import read_kinds
-    from vit_cli.evaluate.saved import open_saved, read_task
+    from vit_cli.evaluate.runnable import open_runnable
+    from vit_cli.evaluate.saved import read_task
 
     asked = Asked(resolutions, flips, real, read_kinds(corruptions) if corruptions is not None else ())
     if out:
@@ -149,7 +150,8 @@ def evaluate(
         return
     shown: list[Shown] = []
     with joined(devices) as world:
-        saved = open_saved(model)
+        runnable = open_runnable(model, world)
+        saved = runnable.saved
         task = read_task(saved)
         check_known(gates, score_names(task, asked), task.name)
         check_asked(asked, saved)
@@ -157,7 +159,7 @@ def evaluate(
             check_classes(len(task.names))
         samples = open_folder_data(data, split, saved) if data else open_own_data(saved, split)
         progress = make_progress(quiet or json or not world.is_first, verbose=False)
-        for judged in judge(saved, samples, world, asked, progress.note):
+        for judged in judge(runnable, samples, world, asked, progress.note):
             shown.append(Shown(judged.facts(), judged.evaluation.per_class))
             if world.is_first and predictions:
                 save_predictions(predictions, judged.evaluation, samples, judged.ready)

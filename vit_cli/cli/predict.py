@@ -58,7 +58,7 @@ def predict(
     from vit_cli.dist.world import join_world
     from vit_cli.evaluate.class_names import are_numbers, explain_numbers
     from vit_cli.evaluate.predict import list_images, predict_images
-    from vit_cli.evaluate.saved import get_runnable
+    from vit_cli.evaluate.runnable import get_runnable
 
     named = read_paths() if paths == [Path("-")] else paths
     ready = get_runnable(model, join_world(devices), res)

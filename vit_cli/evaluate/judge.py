@@ -14,7 +14,8 @@ from vit_cli.errors import UsageError
 from vit_cli.evaluate.evaluate import Evaluation
 from vit_cli.evaluate.real import Real, open_real, score_real
 from vit_cli.evaluate.robustness import Robustness, judge_corrupted
-from vit_cli.evaluate.saved import Ready, check_resolutions, evaluate_saved, make_ready, read_task
+from vit_cli.evaluate.runnable import Runnable
+from vit_cli.evaluate.saved import Ready, check_resolutions, evaluate_saved, read_task
 from vit_cli.metrics.names import WORDS
 
 
@@ -65,14 +66,16 @@ def check_asked(asked: Asked, saved: Saved) -> None:
         raise UsageError(f"--real is for models that tell one class of an image; this one learned {task.name}")
 
 
-def judge(saved: Saved, samples: Samples, world: World, asked: Asked, note: Callable[[str], None]) -> Iterator[Judged]:
+def judge(
+    runnable: Runnable, samples: Samples, world: World, asked: Asked, note: Callable[[str], None]
+) -> Iterator[Judged]:
     """Judge a model at each resolution in turn; `note` hears what is done to the weights, and how far it is.
 
     Raises UsageError for labels of ReaL that are none, DataError for images that they are not for.
     """
-    real = open_real(asked.real, samples, saved.class_names) if asked.real else None
+    real = open_real(asked.real, samples, runnable.saved.class_names) if asked.real else None
     for res in asked.resolutions:
-        ready = make_ready(saved, world, res)
+        ready = runnable.ready_at(res)
         for change in ready.changes:
             note(change)
         evaluation = add_real(evaluate_saved(ready, samples, world, flips=asked.flips), real)

@@ -26,6 +26,7 @@ from vit_cli.dist.world import World
 from vit_cli.errors import CheckpointError, UsageError
 from vit_cli.evaluate.evaluate import Answers, Evaluation, evaluate
 from vit_cli.evaluate.mirror import Mirrored
+from vit_cli.evaluate.onnx import OnnxModel
 from vit_cli.evaluate.open import open_weights, tell_import
 from vit_cli.metrics.task import Task
 from vit_cli.metrics.tasks import make_task

@@ -20,7 +20,8 @@ from vit_cli.dist.world import World
 from vit_cli.errors import UsageError
 from vit_cli.evaluate.onnx import EXTRA, OnnxModel
 from vit_cli.evaluate.open import open_weights
-from vit_cli.evaluate.saved import Ready, get_runnable, make_ready
+from vit_cli.evaluate.runnable import get_runnable
+from vit_cli.evaluate.saved import Ready, make_ready
 from vit_cli.export.graph import OPSET, describe, hushed, write_onnx, write_program
 from vit_cli.export.int8 import Quantised, open_labelled, quantise, score
 from vit_cli.export.parity import TOLERANCE, Parity, Pictures, choose_pictures, compare
@@ -74,7 +75,7 @@ def deploy_model(path: Path, target: Runtime, wishes: Wishes) -> Deployed:
     check_wishes(target, wishes)
     file = choose_file(path, target, wishes)
     world = World(0, 1, torch.device("cpu"))
-    before = open_weights(path)
+    before = open_saved(path)
     saved = change_model(before, wishes.changes) if wishes.changes else before
     ready = make_ready(saved, world)
     samples = open_labelled(ready, wishes.data) if wishes.int8 else None

@@ -8,7 +8,9 @@ from pathlib import Path
 from vit_cli.data.samples import Samples, subset
 from vit_cli.dist.world import World
 from vit_cli.errors import GateError, UsageError
-from vit_cli.evaluate.saved import Ready, evaluate_saved, get_runnable, open_folder_data, open_own_data
+from vit_cli.evaluate.images import open_folder_data, open_own_data
+from vit_cli.evaluate.runnable import get_runnable
+from vit_cli.evaluate.saved import Ready, evaluate_saved
 from vit_cli.export.graph import hushed
 from vit_cli.export.parity import spread
 from vit_cli.metrics.names import SCORES

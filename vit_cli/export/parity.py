@@ -15,8 +15,9 @@ from vit_cli.data.digits import Digits
 from vit_cli.data.loader import EvalBatches
 from vit_cli.data.samples import Samples, subset
 from vit_cli.errors import CheckpointError, DataError
+from vit_cli.evaluate.images import open_folder_data, open_own_data
 from vit_cli.evaluate.predict import list_images, read_images
-from vit_cli.evaluate.saved import Ready, open_folder_data, open_own_data
+from vit_cli.evaluate.saved import Ready
 from vit_cli.section import TaskName
 
 TOLERANCE = 1e-4

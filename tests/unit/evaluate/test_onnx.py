@@ -17,7 +17,8 @@ from vit_cli.dist.world import World
 from vit_cli.errors import CheckpointError, UsageError
 from vit_cli.evaluate.onnx import open_onnx
 from vit_cli.evaluate.predict import predict_images
-from vit_cli.evaluate.saved import get_ready, get_runnable
+from vit_cli.evaluate.runnable import get_runnable
+from vit_cli.evaluate.saved import get_ready
 
 WORLD = World(0, 1, torch.device("cpu"))
 WEIGHTS = np.array([[1, 0], [0, 2], [-1, 1]], dtype=np.float32)

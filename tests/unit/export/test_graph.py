@@ -12,7 +12,8 @@ import torch
 
 from tests.unit.export.test_timm import write
 from vit_cli.dist.world import World
-from vit_cli.evaluate.saved import Ready, get_ready, get_runnable
+from vit_cli.evaluate.runnable import get_runnable
+from vit_cli.evaluate.saved import Ready, get_ready
 from vit_cli.export.graph import METADATA, Whole, describe, hushed, write_onnx, write_program
 
 WORLD = World(0, 1, torch.device("cpu"))
