@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vit_cli.report.style import BLUE, FAINT, GRID, INK, RED, drawing, save, shorten
+from vit_cli.inspect.style import BLUE, FAINT, GRID, INK, RED, drawing, save, shorten
 
 Counts = NDArray[np.float64]
 WITH_COUNTS, MOST = 20, 30

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullFormatter
 
+from vit_cli.inspect.style import BLUE, FAINT, GREEN, ORANGE, VIOLET, drawing, save
 from vit_cli.metrics.names import SCORES
 from vit_cli.report.record import Numbers, read_metrics, read_steps
-from vit_cli.report.style import BLUE, FAINT, GREEN, ORANGE, VIOLET, drawing, save
 
 FEW = 40
 """So many points still get a dot each."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from vit_cli.report.style import FAINT, GREEN, INK, RED, drawing, save, shorten
+from vit_cli.inspect.style import FAINT, GREEN, INK, RED, drawing, save, shorten
 
 Pixels = NDArray[np.uint8]
 DPI = 100

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vit_cli.inspect.style import BLUE, FAINT, GRID, INK, ORANGE, drawing, save, shorten, wrap
 from vit_cli.metrics.regression import Regression
 from vit_cli.metrics.task import Task
 from vit_cli.report.pictures import Pixels, channels, fit, letters
-from vit_cli.report.style import BLUE, FAINT, GRID, INK, ORANGE, drawing, save, shorten, wrap
 from vit_cli.train.preview import Preview
 
 DPI = 100

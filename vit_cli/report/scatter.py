@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from vit_cli.inspect.style import BLUE, FAINT, drawing, save, shorten
 from vit_cli.metrics.task import Answer
-from vit_cli.report.style import BLUE, FAINT, drawing, save, shorten
 
 MOST_TARGETS, MOST_POINTS = 6, 5000
 LONGEST_NAME = 40

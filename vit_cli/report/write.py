@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vit_cli.evaluate.evaluate import Answers, Evaluation
+from vit_cli.inspect.style import wrap
 from vit_cli.metrics.regression import Regression
 from vit_cli.metrics.task import Answer, Task, Values
 from vit_cli.report.card import write_card
@@ -19,7 +20,6 @@ from vit_cli.report.page import write_page
 from vit_cli.report.pictures import draw_grid, fit, letters
 from vit_cli.report.record import read_record
 from vit_cli.report.scatter import draw_scatter
-from vit_cli.report.style import wrap
 from vit_cli.train.folder import RunFolder
 
 Picture = Callable[[int], Tensor]

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from vit_cli.inspect.style import BLUE, ORANGE
 from vit_cli.metrics.tasks import make_task
 from vit_cli.report.pictures import channels
 from vit_cli.report.preview import GAP, HEAD, LINE, MARGIN, draw_preview, weigh
-from vit_cli.report.style import BLUE, ORANGE
 from vit_cli.section import Scale, TaskName
 from vit_cli.train.preview import Preview
 

@@ -3,7 +3,7 @@
 import matplotlib as mpl
 import pytest
 
-from vit_cli.report.style import drawing, shorten
+from vit_cli.inspect.style import drawing, shorten
 
 
 def test_drawing_leaves_nothing_behind() -> None:

@@ -1,4 +1,4 @@
-"""How every picture of the report looks; nothing of it outlives the drawing of a picture."""
+"""How every picture of the program looks; nothing of it outlives the drawing of a picture."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ RULES = {
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw in the report's style inside the block, whatever the user's own settings are; change nothing outside it."""
+    """Draw in the program's style inside the block, whatever the user's own settings are; change nothing outside it."""
     fonts = ["DejaVu Sans", *(name for name in WORLD_FONTS if name in get_font_names())]
     with matplotlib.style.context(["default", {**RULES, "font.family": fonts}]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)

@@ -1,0 +1,1 @@
+"""What a model learned, as pictures and numbers: filters, positions, attention, features."""
