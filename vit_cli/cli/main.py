@@ -21,6 +21,7 @@ from vit_cli.cli import (
     export,
     finetune,
     import_weights,
+    inspect,
     predict,
     probe,
     recipe,

@@ -8,12 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from vit_cli.checkpoint.commit import commit
 
 DPI = 150
+EACH = 24
+"""So many layers are marked one by one."""
 INK, FAINT, GRID = "#1f2937", "#6b7280", "#e5e7eb"
 BLUE, ORANGE, GREEN, RED, VIOLET = "#2563eb", "#ea580c", "#15803d", "#dc2626", "#7c3aed"
 WORLD_FONTS = (
@@ -54,6 +58,12 @@ def drawing() -> Iterator[None]:
     with matplotlib.style.context(["default", {**RULES, "font.family": fonts}]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
         yield
+
+
+def mark_layers(axes: Axes, count: int) -> None:
+    """Mark layers from 1 to `count` along the bottom: each of a few."""
+    axes.set_xlim(0.5, count + 0.5)
+    axes.xaxis.set_major_locator(MultipleLocator(1) if count <= EACH else MaxNLocator(integer=True))
 
 
 def save(figure: Figure, path: Path, dpi: float = DPI) -> None:
