@@ -25,6 +25,7 @@ from vit_cli.cli import (
     predict,
     probe,
     recipe,
+    report,
     resume,
     study,
     train,
@@ -77,6 +78,8 @@ app.command("import", rich_help_panel=USE, epilog="Example: vit import vit_base_
     import_weights.import_weights
 )
 app.command("export", rich_help_panel=USE, epilog="Example: vit export runs/latest --format onnx")(export.export)
+app.command("export", rich_help_panel=USE, epilog="Example: vit export runs/latest --format timm")(export.export)
+app.command("report", rich_help_panel=USE, epilog="Example: vit report runs/latest --out report.html")(report.report)
 app.command("bench", rich_help_panel=USE, epilog="Example: vit bench imagenet_vit_s16 train.batch_size=64")(bench.bench)
 app.command("study", rich_help_panel=USE, epilog="Example: vit study positions --dry-run")(study.study)
 app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=USE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -66,10 +66,10 @@ def mark_layers(axes: Axes, count: int) -> None:
     axes.xaxis.set_major_locator(MultipleLocator(1) if count <= EACH else MaxNLocator(integer=True))
 
 
-def save(figure: Figure, path: Path, dpi: float = DPI) -> None:
-    """Write a figure as PNG, whole or not at all; TrainingError if the place can't be written."""
+def save(figure: Figure, path: Path, dpi: float = DPI, notes: Mapping[str, str] | None = None) -> None:
+    """Write a figure as PNG, with `notes` inside, whole or not at all; TrainingError if the place can't be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    commit(path, lambda aside: figure.savefig(aside, format="png", dpi=dpi))
+    commit(path, lambda aside: figure.savefig(aside, format="png", dpi=dpi, metadata=notes))
 
 
 def wrap(parts: Sequence[str], limit: int, most: int) -> list[str]:

@@ -15,10 +15,12 @@ from vit_cli.report.facts import (
     gather_scores,
     headline,
 )
+from vit_cli.report.origin import compare_with_shipped, describe_start
 from vit_cli.report.record import Record
 
 FILES = {
     "report.html": "all of this with pictures, on one page",
+    "evaluation.json": "how the best weights were judged: scores, each class, confusions",
     "model/": "the best weights (`model.safetensors`) and what belongs to them (`config.json`)",
     "checkpoints/": "full states to go on from: `vit resume`",
     "recipe.yaml": "the recipe as it was given",
@@ -67,7 +69,9 @@ def write_card(record: Record, evaluation: Evaluation | None) -> str:
             "\n\n".join(f"![{text}]({path})" for path, text in PICTURES.items() if is_there(record, path)),
         ),
         section(WORDS[record.task_name].capitalize(), list_targets(evaluation) or list_classes(record.class_names)),
-        section("Recipe", table(("section", "setting"), describe_recipe(record))),
+        section("Where it started", table(("", ""), describe_start(record))),
+        section("Input", describe_input(record)),
+        section("Recipe", table(("section", "setting"), describe_recipe(record)) + list_changes(record)),
         section("How to use and reproduce it", list_commands(record)),
         section("Environment", table(("", ""), describe_environment(record))),
         section(
@@ -89,6 +93,7 @@ def make_header(record: Record, scores: Mapping[str, float]) -> str:
         if key in scores
     ]
     if found:
+        lines += ["metrics:", *(f"- {kind}" for kind in dict.fromkeys(metric for metric, _, _ in found))]
         name = quote(record.name)
         source = quote((record.config.get("data") or {}).get("train", {}).get("name", "images"))
         lines += ["model-index:", f"- name: {name}", "  results:", f"  - task: {{type: {kind}}}"]
@@ -130,6 +135,33 @@ def list_targets(evaluation: Evaluation | None) -> str:
     rows = [row for row in (evaluation.per_class if evaluation else ()) if "target" in row]
     said = [", ".join(SCORES[name].say(float(row[name])) for name in SCORES if name in row) for row in rows]
     return table(("", ""), {clean(str(row["target"])): scores for row, scores in zip(rows, said, strict=True)})
+
+
+def describe_input(record: Record) -> str:
+    """Say how an image is brought to the model, and what the model learned from."""
+    preprocess, res = record.config.get("preprocess"), record.config.get("res")
+    if not preprocess or not res:
+        return ""
+    fit = {"short": "its shorter side resized, the middle cropped", "squash": "squashed to a square"}[
+        preprocess["resize"]
+    ]
+    mean, std = (", ".join(f"{value:.4g}" for value in preprocess[key]) for key in ("mean", "std"))
+    seen = f" It was trained on {record.plan['images']:,} images." if record.plan.get("images") else ""
+    return (
+        f"RGB, {res[0]}x{res[1]} pixels: {fit} ({preprocess['interpolation']}; {100 * preprocess['crop']:.3g} % of it stay); "
+        f"from 0 to 1, less {mean}, divided by {std}. `vit` does so by itself.{seen}"
+    )
+
+
+def list_changes(record: Record) -> str:
+    """Say what is not as in the shipped recipe that the run was started from."""
+    changed = compare_with_shipped(record)
+    if changed is None:
+        return ""
+    lines = [f"- {clean(str(one))}" for one in changed.differences[:MOST_CLASSES]]
+    if not lines:
+        return f"\n\nAll as in the shipped recipe {code(changed.name)}."
+    return "\n".join([f"\n\nNot as in the shipped recipe {code(changed.name)}:\n", *lines])
 
 
 def list_commands(record: Record) -> str:

@@ -9,10 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor
 
 from vit_cli.inspect.style import BLUE, FAINT, GRID, INK, RED, drawing, save, shorten
+from vit_cli.report.svg import to_svg
 
 Counts = NDArray[np.float64]
 WITH_COUNTS, MOST = 20, 30
@@ -36,8 +38,8 @@ def confused_pairs(matrix: Tensor, class_names: Sequence[str], limit: int) -> li
     return [Pair(class_names[t], class_names[p], int(counts[t, p]), int(images[t])) for t, p in pairs]
 
 
-def draw_confusion(matrix: Tensor, class_names: Sequence[str], out_png: Path) -> None:
-    """Draw a matrix (K, K) of counts, rows are true: blue for right, red for wrong, by the share of the row.
+def draw_confusion(matrix: Tensor, class_names: Sequence[str], out_png: Path) -> str:
+    """Draw a matrix (K, K) of counts, rows are true: blue for right, red for wrong, by the share of the row; give it as SVG.
 
     Up to 20 classes show counts; of more than 30 only those that are confused most.
     """
@@ -47,17 +49,18 @@ def draw_confusion(matrix: Tensor, class_names: Sequence[str], out_png: Path) ->
     chosen = most_confused(counts, MOST)
     names = [shorten(class_names[i], LONGEST_NAME) for i in chosen]
     part = np.ix_(chosen, chosen)
-    side = len(chosen) * (0.42 if len(chosen) <= WITH_COUNTS else 0.24) + 2.2
+    side = max(4.4, len(chosen) * (0.37 if len(chosen) <= WITH_COUNTS else 0.24) + 1.4)
     with drawing():
-        figure = Figure(figsize=(max(side, 4.6), max(side, 4.6)), layout="constrained")
+        figure = Figure(figsize=(side, side), layout="constrained")
         axes = figure.add_subplot()
-        axes.imshow(paint(shares[part]), interpolation="nearest")
+        paint(axes, shares[part])
         label(axes, names)
         if len(chosen) <= WITH_COUNTS:
             write_counts(axes, counts[part], shares[part])
         note = "" if len(chosen) == len(counts) else f"the {len(chosen)} of {len(counts)} classes confused most; "
         figure.suptitle(f"{note}colour: share of the row", fontsize=8.5, color=FAINT)
         save(figure, out_png)
+        return to_svg(figure, "Confusion matrix")
 
 
 def as_counts(matrix: Tensor) -> Counts:
@@ -83,16 +86,18 @@ def most_confused(counts: Counts, limit: int) -> list[int]:
     return sorted(chosen)
 
 
-def paint(shares: Counts) -> Counts:
-    """Turn shares (k, k) into colours (k, k, 3); small shares of errors are lifted so that they can be seen."""
-    is_right = np.eye(len(shares), dtype=bool)[..., None]
-    ink = np.where(is_right, rgb(BLUE), rgb(RED))
-    strength = np.where(is_right, 0.85 * shares[..., None], 0.9 * np.sqrt(shares)[..., None])
-    return 1 - strength * (1 - ink)
+def paint(axes: Axes, shares: Counts) -> None:
+    """Fill the cells of shares (k, k), the more the darker, whatever is behind them."""
+    strength = strengths(shares)
+    for row, column in np.argwhere(shares > 0).tolist():
+        color = BLUE if row == column else RED
+        corner = (column - 0.5, row - 0.5)
+        axes.add_patch(Rectangle(corner, 1, 1, facecolor=color, alpha=strength[row, column], linewidth=0))
 
 
-def rgb(color: str) -> Counts:
-    return np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+def strengths(shares: Counts) -> Counts:
+    """Turn shares (k, k) into opacities; small shares of errors are lifted so that they can be seen."""
+    return np.where(np.eye(len(shares), dtype=bool), 0.85 * shares, 0.9 * np.sqrt(shares))
 
 
 def label(axes: Axes, names: Sequence[str]) -> None:
@@ -106,7 +111,7 @@ def label(axes: Axes, names: Sequence[str]) -> None:
     edges, last = np.arange(len(names) + 1) - 0.5, len(names) - 0.5
     axes.hlines(edges, -0.5, last, color=GRID, linewidth=0.6)
     axes.vlines(edges, -0.5, last, color=GRID, linewidth=0.6)
-    axes.set(xlim=(-0.5, last), ylim=(last, -0.5))
+    axes.set(xlim=(-0.5, last), ylim=(last, -0.5), aspect="equal")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 

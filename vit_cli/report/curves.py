@@ -1,4 +1,4 @@
-"""The curves of a run: how losses, accuracy, learning rate, gradient and speed went."""
+"""The curves of a run: how losses, scores, learning rate, gradient and speed went."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.axes
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
+from numpy.typing import NDArray
 
 from vit_cli.inspect.style import BLUE, FAINT, GREEN, ORANGE, VIOLET, drawing, save
 from vit_cli.metrics.names import SCORES
-from vit_cli.report.record import Numbers, read_metrics, read_steps
+from vit_cli.report.record import Numbers
+from vit_cli.report.svg import to_svg
 
 FEW = 40
 """So many points still get a dot each."""
+BINS = 300
+"""Of more than twice as many points, neighbours are drawn as their mean, between their least and their most."""
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -46,18 +52,27 @@ class Panel:
     is_logarithmic: bool = False
 
 
-def draw_curves(metrics_csv: Path, steps_jsonl: Path, out_png: Path) -> bool:
-    """Draw all curves that the two files hold, 1650 pixels wide; without any point draw nothing and give False."""
-    panels = choose_panels(read_metrics(metrics_csv), read_steps(steps_jsonl))
+def draw_curves(panels: Sequence[Panel], borders: Sequence[float], out_png: Path) -> None:
+    """Draw all diagrams as one picture, 1650 pixels wide, with a line at the epochs of `borders`; without any, draw nothing."""
     if not panels:
-        return False
+        return
     rows = (len(panels) + 1) // 2
     with drawing():
         figure = Figure(figsize=(11, 0.4 + 2.6 * rows), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
         for number, panel in enumerate(panels, start=1):
-            draw_panel(figure.add_subplot(rows, 2, number), panel)
+            draw_panel(figure.add_subplot(rows, 2, number), panel, borders)
         save(figure, out_png)
-    return True
+
+
+def chart_curves(panels: Sequence[Panel], borders: Sequence[float]) -> list[str]:
+    """Give each diagram as SVG."""
+    charts = []
+    for panel in panels:
+        with drawing():
+            figure = Figure(figsize=(5.6, 2.9), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02))
+            draw_panel(figure.add_subplot(), panel, borders)
+            charts.append(to_svg(figure, panel.title))
+    return charts
 
 
 def choose_panels(rows: Sequence[Numbers], steps: Sequence[Numbers]) -> list[Panel]:
@@ -90,33 +105,47 @@ def choose_panels(rows: Sequence[Numbers], steps: Sequence[Numbers]) -> list[Pan
     return [panel for panel in panels if any(line.points for line in panel.lines)]
 
 
-def draw_panel(axes: matplotlib.axes.Axes, panel: Panel) -> None:
+def draw_panel(axes: matplotlib.axes.Axes, panel: Panel, borders: Sequence[float] = ()) -> None:
     """Draw one diagram over epochs."""
     drawn = [line for line in panel.lines if line.points]
-    for line in drawn:
-        x, y = zip(*line.points, strict=True)
-        axes.plot(
-            x,
-            y,
-            color=line.color,
-            label=line.label,
-            alpha=0.35 if line.is_faint else 1.0,
-            marker="o" if len(x) <= FEW else "",
-            markersize=3,
-        )
-    heights = [y for line in drawn for _, y in line.points]
-    if panel.is_logarithmic and min(heights) > 0 and max(heights) > 20 * min(heights):
+    heights = np.concatenate([draw_line(axes, line) for line in drawn])
+    if panel.is_logarithmic and heights.min() > 0 and heights.max() > 20 * heights.min():
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
     if panel.starts_at_zero:
-        axes.set_ylim(0, 1.08 * max(heights) or 1)
+        axes.set_ylim(0, 1.08 * heights.max() or 1)
+    for epoch in borders:
+        axes.axvline(epoch, color=FAINT, linewidth=0.8, linestyle=(0, (2, 3)))
     axes.set_title(panel.title)
     axes.set_xlabel("epoch")
-    if panel.marks_best:
+    if panel.marks_best and panel.lines[0].points:
         mark_best(axes, panel.lines[0])
     if len(drawn) > 1:
         axes.legend()
+
+
+def draw_line(axes: matplotlib.axes.Axes, line: Line) -> Values:
+    """Draw one curve; give the heights that it fills."""
+    x, least, mean, most = thin(np.array(line.points))
+    alpha = 0.35 if line.is_faint else 1.0
+    if len(x) < len(line.points):
+        axes.fill_between(x, least, most, color=line.color, alpha=0.15, linewidth=0)
+    dot = "o" if len(x) <= FEW else ""
+    axes.plot(x, mean, color=line.color, label=line.label, alpha=alpha, marker=dot, markersize=3)
+    return np.concatenate([least, most])
+
+
+def thin(points: Values) -> tuple[Values, Values, Values, Values]:
+    """Give x, and the least, mean and greatest y of points (n, 2): of very many, neighbours together."""
+    bins = np.arange(len(points))
+    if len(points) > 2 * BINS:
+        bins = bins * BINS // len(points)
+    starts = np.flatnonzero(np.diff(bins, prepend=-1))
+    count = np.diff(np.append(starts, len(points)))
+    x, mean = np.add.reduceat(points, starts).T / count
+    return x, np.minimum.reduceat(points[:, 1], starts), mean, np.maximum.reduceat(points[:, 1], starts)
 
 
 def mark_best(axes: matplotlib.axes.Axes, line: Line) -> None:

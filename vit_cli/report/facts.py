@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+from vit_cli.errors import VitError
 from vit_cli.evaluate.evaluate import Evaluation
 from vit_cli.metrics.names import SCORES, WORDS
+from vit_cli.recipe.plain import read_section
+from vit_cli.recipe.schema import Recipe
 from vit_cli.report.record import Record
 
 TOLD = ("top1", "top5", "map", "r2", "rmse", "mae", "loss", "macro_f1", "micro_f1", "exact_match")
 """The scores that are told, in order."""
-STATES = {"running": "This run is going on", "interrupted": "This run was interrupted", "failed": "This run failed"}
+STATES = {
+    "running": "This run is going on",
+    "crashed": "This run ended without a word: it was killed, or its machine stopped; it was",
+    "interrupted": "This run was interrupted",
+    "failed": "This run failed",
+    "unknown": "This folder does not say how its run stands",
+}
 SECTIONS = ("model", "data", "augment", "mix", "loss", "optim", "schedule", "train", "eval", "finetune")
 
 
@@ -52,20 +62,40 @@ def format_duration(seconds: float) -> str:
 
 
 def describe_state(record: Record) -> str:
-    """Say in a sentence how the run stands; nothing if it is finished or unknown."""
-    said = STATES.get(record.status.get("status", ""), "")
-    if not said:
-        return ""
-    step, total = record.status.get("step"), record.status.get("total_steps")
+    """Say in a sentence or two how the run stands and what is damaged; nothing if it is finished and whole."""
+    status = record.status
+    said = [STATES[record.state] + describe_reach(status)] if record.state in STATES else []
+    if record.state == "running" and status.get("eta_seconds"):
+        said.append(f"About {format_duration(status['eta_seconds'])} are left")
+    if record.state in ("running", "crashed") and status.get("heartbeat"):
+        said.append(f"Its last sign of life is of {status['heartbeat'].replace('T', ' ')}")
+    said += [f"{name} is damaged and was left out" for name in record.damaged]
+    return "".join(f"{sentence}. " for sentence in said).strip()
+
+
+def describe_reach(status: Mapping[str, Any]) -> str:
+    """Say how far a run came, and why it did not get further."""
+    step, total = status.get("step"), status.get("total_steps")
     reached = f" at step {step:,} of {total:,}" if step is not None and total else ""
-    reason = f": {record.status['reason']}" if record.status.get("reason") else ""
-    return f"{said}{reached}{reason}."
+    return reached + (f": {status['reason']}" if status.get("reason") else "")
 
 
 def describe_recipe(record: Record) -> dict[str, str]:
-    """Give the recipe as a line per section, without what is switched off."""
-    recipe = record.config.get("recipe") or {"model": record.config.get("model"), "data": record.config.get("data")}
+    """Give the recipe as a line per section, without what is switched off or as the schema has it by itself."""
+    recipe = record.plain_recipe or {"model": record.config.get("model"), "data": record.config.get("data")}
+    with suppress(VitError):
+        recipe = without_defaults(read_section(Recipe, recipe).model_dump(mode="json", exclude_defaults=True), recipe)
     return {name: in_words(recipe[name]) for name in SECTIONS if recipe.get(name)}
+
+
+def without_defaults(chosen: Any, all_of_it: Any) -> Any:
+    """Give what was chosen, with the name of each section, which may be the one by default."""
+    if isinstance(chosen, Mapping):
+        named = {"name": all_of_it["name"]} if "name" in all_of_it else {}
+        return named | {key: without_defaults(value, all_of_it[key]) for key, value in chosen.items()}
+    if isinstance(chosen, list) and isinstance(all_of_it, list):
+        return [without_defaults(*pair) for pair in zip(chosen, all_of_it, strict=True)]
+    return chosen
 
 
 def in_words(value: Any) -> str:
@@ -99,9 +129,8 @@ def describe_plan(record: Record) -> dict[str, str]:
 def describe_environment(record: Record) -> dict[str, str]:
     """Give versions, devices and the state of the repository."""
     env = record.env
-    facts = {
-        key: in_words(env[key]) for key in ("vit", "python", "platform", "processor", "cpus", "cuda") if env.get(key)
-    }
+    keys = ("vit", "python", "platform", "processor", "cpus", "threads", "cuda", "seed")
+    facts = {key: in_words(env[key]) for key in keys if env.get(key) is not None}
     if env.get("gpus"):
         facts["gpus"] = ", ".join(env["gpus"])
     facts |= env.get("packages") or {}
@@ -112,10 +141,16 @@ def describe_environment(record: Record) -> dict[str, str]:
 
 def commands(record: Record) -> list[tuple[str, str]]:
     """Give what to do with the run next, from inside its folder: a purpose and a command each."""
-    again = [("Train it again, with every setting spelled out", "vit train resolved.yaml")] if record.resolved else []
+    packages = record.env.get("packages") or {}
+    pinned = " ".join(f"{name}=={packages[name]}" for name in ("torch", "torchvision") if name in packages)
+    processes = record.plan.get("processes", 1)
+    again = "vit train resolved.yaml" + (f" --devices {processes}" if processes > 1 else "")
+    first = [("The same versions", f"pip install {pinned}")] if pinned else []
+    first += [("Train it again, with every setting spelled out", again)] if record.resolved else []
+    first += [("Go on with it", "vit resume .")] if record.state in ("crashed", "interrupted", "failed") else []
     use = [
         ("Evaluate it", "vit eval model"),
         ("Use it", "vit predict model photo.jpg"),
         ("Fine-tune it on other images", "vit finetune model --data my_images"),
     ]
-    return again + (use if record.config else [])
+    return first + (use if record.config else [])

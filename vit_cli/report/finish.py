@@ -1,16 +1,19 @@
-"""The end of a run: judge the best weights as they were saved, and write the report."""
+"""The end of a run, and later: judge the best weights as they were saved, and write the report."""
 
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vit_cli.data.decode import to_pixels
-from vit_cli.dist.world import World
-from vit_cli.evaluate.saved import Ready, evaluate_saved, get_ready
+from vit_cli.data.samples import Samples
+from vit_cli.dist.world import World, joined
+from vit_cli.evaluate.saved import Ready, evaluate_saved, get_ready, open_own_data
 from vit_cli.report.write import write_report, write_train_batch
+from vit_cli.train.folder import RunFolder
 from vit_cli.train.wire import Run
 
 
@@ -19,12 +22,29 @@ def report_run(run: Run) -> None:
     alone = World(rank=0, size=1, device=run.world.device)
     batch = run.input.finish(run.input.first_batch())
     write_train_batch(run.folder, batch.images, batch.labels, run.task)
-    ready = get_ready(run.folder.model, alone)
-    evaluation = evaluate_saved(ready, run.splits.val, alone)
-    write_report(run.folder, evaluation, partial(show_image, run, ready))
+    judge_and_write(run.folder, run.splits.val, get_ready(run.folder.model, alone), alone)
 
 
-def show_image(run: Run, ready: Ready, index: int) -> Tensor:
-    """Give validation image `index` as the model sees it: uint8 (3, rows, columns)."""
+def report_again(folder: RunFolder, evaluates: bool, page: Path | None) -> Path:
+    """Write the report of any run from what its folder holds; with `evaluates` judge its best weights on its data before.
+
+    Raises CheckpointError if there are no weights to judge, DataError if the data is not there, UsageError for a `page`
+    that can't be written.
+    """
+    if not evaluates:
+        return write_report(folder, page=page)
+    with joined("auto") as world:
+        ready = get_ready(folder.model, world)
+        return judge_and_write(folder, open_own_data(ready.saved), ready, world, page)
+
+
+def judge_and_write(folder: RunFolder, samples: Samples, ready: Ready, world: World, page: Path | None = None) -> Path:
+    """Judge the weights in `model/` on `samples` and write the report."""
+    evaluation = evaluate_saved(ready, samples, world)
+    return write_report(folder, evaluation, partial(show_image, samples, ready), page)
+
+
+def show_image(samples: Samples, ready: Ready, index: int) -> Tensor:
+    """Give image `index` as the model sees it: uint8 (3, rows, columns)."""
     with torch.inference_mode():
-        return ready.transform(to_pixels(run.splits.val.read(index), ready.max_pixels))
+        return ready.transform(to_pixels(samples.read(index), ready.max_pixels))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from PIL import Image
-
 from vit_cli.evaluate.evaluate import Evaluation
 from vit_cli.metrics.names import SCORES, WORDS
-from vit_cli.report.confusion import Pair
+from vit_cli.recipe.difference import show as show_value
+from vit_cli.report.confusion import WITH_COUNTS, Pair
 from vit_cli.report.facts import (
     commands,
     describe_environment,
@@ -21,11 +19,25 @@ from vit_cli.report.facts import (
     describe_state,
     headline,
 )
+from vit_cli.report.html import (
+    fold,
+    section,
+    show_charts,
+    show_code,
+    show_facts,
+    show_note,
+    show_numbers,
+    show_picture,
+    show_table,
+    show_tiles,
+)
+from vit_cli.report.origin import compare_with_shipped, describe_start, list_phases
+from vit_cli.report.pictures import read_tiles
 from vit_cli.report.record import Numbers, Record
 
-LARGEST_PICTURE = 400_000
-"""Bytes; a larger PNG travels as JPEG. Five such pictures make a page of less than 3 MB."""
-MOST_ROWS = 200
+LARGEST_SHEET, LARGEST_PICTURES = 350_000, 900_000
+"""Bytes of one sheet of samples, and of all pictures of what the model learned: the page stays below 3 MB."""
+MOST_ROWS, MOST_CLASSES, MOST_CHANGES, FEW = 200, 1000, 40, 15
 COLUMNS = {
     "step": ("step", "{:,.0f}"),
     "epoch": ("epoch", "{:.4g}"),
@@ -37,45 +49,51 @@ COLUMNS = {
     "wait": ("wait", "{:.0%}"),
     "memory_gib": ("GiB", "{:.1f}"),
 }
+EACH = {"classification": "f1", "multilabel": "f1", "regression": "r2"}
+"""What classes, labels and targets are put in order by, the worst first."""
+SHORT = {"f1": "F1", "ap": "AP"}
 STYLE = Path(__file__).parent / "page.css"
 
 
-def write_page(record: Record, evaluation: Evaluation | None, pairs: Sequence[Pair]) -> str:
-    """Write the report of a run as one HTML document, under 3 MB; pictures are those that the folder has."""
-    name, state = escape(record.name), escape(describe_state(record))
-    parts = [
-        f"<header><h1>{name}</h1><p class=faint>{escape(record.path.name)}</p></header>",
-        f"<p class=state>{state}</p>" if state else "",
-        show_numbers(headline(record, evaluation)),
-        section("Curves", show_picture(record.path / "plots/curves.png", "curves of the run", "plot")),
-        section(
-            "Confusion matrix",
-            show_picture(record.path / "plots/confusion_matrix.png", "confusion matrix", "plot narrow"),
-        ),
-        section("Most frequent confusions", show_pairs(pairs)),
-        section(
-            "Predicted and true", show_picture(record.path / "plots/scatter.png", "predicted against true", "plot")
-        ),
-        section(WORDS[record.task_name].capitalize(), show_each(record, evaluation)),
-        section("Predictions", show_picture(record.path / "samples/predictions.png", "sample predictions", "photo")),
-        section(
-            "Worst mistakes", show_picture(record.path / "samples/worst.png", "mistakes with the highest loss", "photo")
-        ),
-        section(
-            "What the model saw while training",
-            show_picture(record.path / "samples/train_batch.png", "a batch", "photo"),
-        ),
-        section("Evaluations", show_rows(record.rows, record.best)),
-        section(
-            "Recipe",
-            show_facts(describe_recipe(record)) + fold("The whole recipe", show_code(record.resolved or record.recipe)),
-        ),
-        section("Plan", show_facts(describe_plan(record))),
-        section("Environment", show_facts(describe_environment(record))),
-        section("How to use and reproduce it", show_commands(record)),
-    ]
-    body = "\n".join(part for part in parts if part)
-    return PAGE.format(title=name, style=STYLE.read_text(encoding="utf-8"), body=body)
+@dataclass(frozen=True)
+class Charts:
+    """What was drawn for the page, as SVG."""
+
+    curves: Sequence[str] = ()
+    confusion: str = ""
+    pairs: Sequence[Pair] = ()
+
+
+def write_page(record: Record, evaluation: Evaluation | None, charts: Charts) -> str:
+    """Write the report of a run as one HTML document, under 3 MB; samples are those that the folder has."""
+    word = WORDS[record.task_name]
+    parts = {
+        "numbers": ("Results", show_numbers(headline(record, evaluation))),
+        "curves": ("Curves", show_charts(charts.curves)),
+        "start": ("Where it started", show_facts(describe_start(record))),
+        "phases": ("Phases", show_phases(record)),
+        "confusion": ("Confusion", show_confusion(charts, is_large=len(record.class_names) > WITH_COUNTS)),
+        "scatter": ("Predicted and true", show_picture(record.path / "plots/scatter.png", "", "plot", LARGEST_SHEET)),
+        "each": (word.capitalize(), show_each(record, evaluation)),
+        "worst": ("Worst mistakes", show_sheet(record.path / "samples/worst.png")),
+        "predictions": ("Predictions", show_sheet(record.path / "samples/predictions.png")),
+        "batch": ("What the model saw while training", show_sheet(record.path / "samples/train_batch.png")),
+        "learned": ("What the model learned", show_learned(record.path / "inspect")),
+        "evaluations": ("Evaluations", show_rows(record.rows, record.best)),
+        "recipe": ("Recipe", show_recipe(record)),
+        "plan": ("Plan", show_facts(describe_plan(record))),
+        "environment": ("Environment", show_facts(describe_environment(record))),
+        "commands": ("How to use and reproduce it", show_commands(record)),
+    }
+    there = {name: (title, body) for name, (title, body) in parts.items() if body}
+    contents = "".join(f'<li><a href="#{name}">{escape(title)}</a></li>' for name, (title, _) in there.items())
+    sections = "\n".join(section(name, title, body) for name, (title, body) in there.items())
+    return PAGE.format(
+        title=escape(record.name),
+        style=STYLE.read_text(encoding="utf-8"),
+        contents=contents,
+        body=show_head(record) + sections,
+    )
 
 
 PAGE = """<!doctype html>
@@ -89,6 +107,7 @@ PAGE = """<!doctype html>
 {style}</style>
 </head>
 <body>
+<nav aria-label="Contents"><ul>{contents}</ul></nav>
 <main>
 {body}
 </main>
@@ -97,54 +116,75 @@ PAGE = """<!doctype html>
 """
 
 
-def section(title: str, body: str) -> str:
-    return f"<section><h2>{title}</h2>\n{body}</section>" if body else ""
+def show_head(record: Record) -> str:
+    """Name the run and say how it stands."""
+    state, said = record.state, describe_state(record)
+    badge = f'<span class="badge {escape(state)}">{escape(state)}</span>'
+    folder = show_note(record.path.name) if record.path.name != record.name else ""
+    head = f"<header><h1>{escape(record.name)} {badge}</h1>{folder}</header>\n"
+    return head + (f"<p class=state>{escape(said)}</p>\n" if said else "")
 
 
-def show_numbers(numbers: Mapping[str, str]) -> str:
-    """Show key numbers as tiles."""
-    tiles = (f"<div><dd>{escape(value)}</dd><dt>{escape(label)}</dt></div>" for label, value in numbers.items())
-    return f"<dl class=numbers>{''.join(tiles)}</dl>" if numbers else ""
+def show_phases(record: Record) -> str:
+    """Show what training saw of its images, and when."""
+    head = ["steps", "pixels", "patches kept", "share of the steps"]
+    return show_table(head, list_phases(record), [False, True, True, True])
 
 
-def show_picture(path: Path, text: str, kind: str) -> str:
-    """Put a picture into the page itself; it opens in full size by itself."""
-    if not path.is_file():
-        return ""
-    kind_of_file, content = shrink(path.read_bytes())
-    data = base64.b64encode(content).decode("ascii")
-    with Image.open(path) as image:
-        width, height = image.size
-    source = f"data:image/{kind_of_file};base64,{data}"
-    return f'<div class="{kind}"><img src="{source}" alt="{escape(text)}" width={width} height={height}></div>'
-
-
-def shrink(png: bytes) -> tuple[str, bytes]:
-    """Give the kind and the bytes of a picture: as it is, or if it is above LARGEST_PICTURE as JPEG, smaller if need be."""
-    if len(png) <= LARGEST_PICTURE:
-        return "png", png
-    image = Image.open(io.BytesIO(png)).convert("RGB")
-    for quality, part in ((90, 1), (75, 1), (60, 1), (75, 2), (60, 4), (50, 8)):
-        packed = io.BytesIO()
-        image.reduce(part).save(packed, "JPEG", quality=quality)
-        if packed.tell() <= LARGEST_PICTURE:
-            break
-    return "jpeg", packed.getvalue()
-
-
-def show_pairs(pairs: Sequence[Pair]) -> str:
-    """Show which classes are taken for which."""
-    lines = [[pair.true, pair.predicted, f"{pair.times:,} of {pair.images:,}"] for pair in pairs]
-    return show_table(["true class", "taken for", "images"], lines, [False, False, True])
+def show_confusion(charts: Charts, is_large: bool) -> str:
+    """Show the confusion matrix, and which classes are taken for which."""
+    lines = [[pair.true, pair.predicted, f"{pair.times:,} of {pair.images:,}"] for pair in charts.pairs]
+    table = show_table(["true class", "taken for", "images"], lines, [False, False, True])
+    size = "large matrix" if is_large else "matrix"
+    chart = f'<div class=wide><div class="{size}">{charts.confusion}</div></div>'
+    return f"<div{'' if is_large else ' class=beside'}>{chart}{table}</div>" if charts.confusion else ""
 
 
 def show_each(record: Record, evaluation: Evaluation | None) -> str:
-    """Show the scores of each label or target; those of classes are in the confusion matrix."""
-    rows = evaluation.per_class if evaluation and record.task_name != "classification" else ()
-    lines = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row.values()] for row in rows]
-    head = list(rows[0]) if rows else []
-    table = show_table(head, lines[:MOST_ROWS], [False] + [True] * (len(head) - 1)) if rows else ""
-    return fold(f"{len(rows)} {WORDS[record.task_name]}", table) if len(rows) > 15 else table
+    """Show the scores of each class, label or target, the worst first."""
+    rows = evaluation.per_class if evaluation else ()
+    if not rows:
+        return ""
+    key = EACH[record.task_name]
+    worst = sorted(rows, key=lambda row: float(row[key]))[:MOST_CLASSES]
+    columns = [name for name in worst[0] if name != key] + [key]
+    head = [SCORES[name].label if name in SCORES else SHORT.get(name, name) for name in columns]
+    lines = [[write_cell(row[name], name) for name in columns] for row in worst]
+    unit = 1 if record.task_name == "regression" else 100
+    shares = [min(max(float(row[key]) / unit, 0), 1) for row in worst]
+    numeric = [False] + [True] * (len(head) - 1)
+    first = show_table(head, lines[:FEW], numeric, shares=shares[:FEW])
+    rest = show_table(head, lines[FEW:], numeric, shares=shares[FEW:])
+    note = f"The worst of {len(rows):,} first" + (", in per cent." if unit == 100 else ".")
+    return show_note(note) + first + fold(f"{len(lines) - FEW:,} more", rest)
+
+
+def write_cell(value: float | int | str, name: str) -> str:
+    """Write a score of a class, label or target."""
+    if isinstance(value, float):
+        return SCORES[name].form.format(value) if name in SCORES else f"{value:.2f}"
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def show_sheet(path: Path) -> str:
+    """Show the pictures of a sheet one by one; a sheet of an older vit as it is."""
+    if not path.is_file():
+        return ""
+    for quality in (85, 70, 50, 30):
+        title, tiles = read_tiles(path, quality)
+        if sum(len(tile.content) for tile in tiles) <= LARGEST_SHEET:
+            break
+    return show_tiles(title, tiles) or show_picture(path, path.stem, "photo", LARGEST_SHEET)
+
+
+def show_learned(folder: Path) -> str:
+    """Show the pictures that `vit inspect` left in the run folder."""
+    paths = sorted(folder.glob("*.png"))
+    limit = LARGEST_PICTURES // max(len(paths), 1)
+    return "".join(
+        f"<h3>{escape(path.stem.replace('_', ' ').capitalize())}</h3>" + show_picture(path, path.stem, "photo", limit)
+        for path in paths
+    )
 
 
 def show_rows(rows: Sequence[Numbers], best: Numbers) -> str:
@@ -156,41 +196,33 @@ def show_rows(rows: Sequence[Numbers], best: Numbers) -> str:
     table = show_table(
         [COLUMNS[key][0] for key in columns], lines, [True] * len(columns), [row is best for row in chosen]
     )
-    note = f"<p class=faint>Every {every}th of {len(rows):,} evaluations; metrics.csv has all.</p>" if every > 1 else ""
-    return note + (fold(f"{len(chosen)} rows", table) if len(chosen) > 15 else table)
+    note = show_note(f"One in {every} of {len(rows):,} evaluations; metrics.csv has all.") if every > 1 else ""
+    return note + (fold(f"{len(chosen)} rows", table) if len(chosen) > FEW else table)
 
 
-def show_table(
-    head: Sequence[str], lines: Sequence[Sequence[str]], numeric: Sequence[bool], marked: Sequence[bool] = ()
-) -> str:
-    """Show a table that scrolls sideways by itself where it is too wide; no lines, no table."""
-    kinds = [" class=number" if is_number else "" for is_number in numeric]
-    top = "".join(f"<th{kind}>{escape(cell)}</th>" for kind, cell in zip(kinds, head, strict=True))
-    body = ""
-    for number, line in enumerate(lines):
-        cells = "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, line, strict=True))
-        body += f"<tr{' class=best' if marked and marked[number] else ''}>{cells}</tr>\n"
-    return f"<div class=wide><table><thead><tr>{top}</tr></thead><tbody>\n{body}</tbody></table></div>" if lines else ""
-
-
-def show_facts(facts: Mapping[str, str]) -> str:
-    """Show names and values in two columns."""
-    lines = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>\n" for key, value in facts.items())
-    return f"<dl class=facts>{lines}</dl>" if facts else ""
+def show_recipe(record: Record) -> str:
+    """Show what the run does otherwise than the shipped recipe, what it was told, and every setting."""
+    changed = compare_with_shipped(record)
+    parts = []
+    if changed:
+        lines = [[show_value(one.key), show_value(one.before), show_value(one.after)] for one in changed.differences]
+        unlike = "What is not as in the shipped recipe" if lines else "All as in the shipped recipe"
+        parts.append(show_note(f"{unlike} {changed.name}{':' if lines else '.'}"))
+        table = show_table(["key", changed.name, "this run"], lines, [False, False, False])
+        parts.append(fold(f"{len(lines)} settings", table) if len(lines) > MOST_CHANGES else table)
+    parts.append(show_facts(describe_recipe(record)))
+    parts.append(fold("The recipe as it was given", show_code(record.recipe)))
+    parts.append(fold("Every setting (resolved.yaml)", show_code(record.resolved)))
+    return "".join(parts)
 
 
 def show_commands(record: Record) -> str:
     """Show what to type, and what for."""
-    lines = "".join(f"<dt>{escape(purpose)}</dt><dd>{show_code(command)}</dd>" for purpose, command in commands(record))
-    begun = f"<dl class=commands><dt>How it was started</dt><dd>{show_code(record.command)}</dd></dl>"
-    use = f"<p class=faint>From inside the run folder.</p><dl class=commands>{lines}</dl>"
-    return (begun if record.command else "") + (use if lines else "")
+    begun, use = {"How it was started": record.command} if record.command else {}, dict(commands(record))
+    return show_purposes(begun) + show_note("From inside the run folder:" if use else "") + show_purposes(use)
 
 
-def show_code(text: str) -> str:
-    return f"<pre><code>{escape(text)}</code></pre>" if text else ""
-
-
-def fold(title: str, body: str) -> str:
-    """Hide a long part behind its title."""
-    return f"<details><summary>{escape(title)}</summary>{body}</details>" if body else ""
+def show_purposes(commands: Mapping[str, str]) -> str:
+    """Show commands under what they are for."""
+    lines = "".join(f"<dt>{escape(purpose)}</dt><dd>{show_code(line)}</dd>" for purpose, line in commands.items())
+    return f"<dl class=commands>{lines}</dl>" if lines else ""

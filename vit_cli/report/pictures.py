@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,6 +19,8 @@ from vit_cli.inspect.style import FAINT, GREEN, INK, RED, drawing, save, shorten
 Pixels = NDArray[np.uint8]
 DPI = 100
 SIDE, LONGEST_SIDE = 144, 160
+CELLS = "vit-cells"
+"""The note in a PNG that says where its pictures lie."""
 GAP, FRAME, LINE, TITLE, LETTER = 16, 4, 18, 52, 8
 """In pixels: between cells, around a picture, a line of text, the title, and the width of a letter."""
 
@@ -31,7 +36,8 @@ def draw_grid(
 ) -> None:
     """Draw uint8 images (n, 3, h, w) over their captions; small ones are enlarged without blur.
 
-    `marks` tells which are right (framed in green) and which wrong (in red). A caption may have several lines.
+    `marks` tells which are right (framed in green) and which wrong (in red). A caption may have several lines. The file
+    says in itself where each picture lies and what it is called (`read_tiles`).
     """
     pictures = [fit(image.permute(1, 2, 0).cpu().numpy()) for image in images]
     height, width = pictures[0].shape[:2]
@@ -61,7 +67,42 @@ def draw_grid(
                     color=color if line == 0 else FAINT,
                 )
         figure.figimage(canvas, origin="upper")
-        save(figure, out_png, dpi=DPI)
+        corners = [
+            (GAP + number % columns * step_x + FRAME, top + number // columns * step_y + FRAME)
+            for number in range(len(pictures))
+        ]
+        about = {"title": title, "size": [width, height], "zoom": find_zoom(max(images.shape[-2:]))}
+        about |= {"corners": corners, "captions": captions, "marks": marks}
+        save(figure, out_png, dpi=DPI, notes={CELLS: json.dumps(about)})
+
+
+class Tile(NamedTuple):
+    """One picture of a grid: a file of the kind "png" or "jpeg", what is said about it, and whether that is right."""
+
+    kind: str
+    content: bytes
+    caption: str
+    is_right: bool | None
+
+
+def read_tiles(grid_png: Path, quality: int = 85) -> tuple[str, list[Tile]]:
+    """Take a grid apart: its title, and its pictures without what enlarged them; none for another PNG."""
+    with Image.open(grid_png) as grid:
+        about = json.loads(grid.text[CELLS]) if CELLS in getattr(grid, "text", {}) else None
+        if about is None:
+            return "", []
+        pixels = grid.convert("RGB")
+    width, height = about["size"]
+    tiles = []
+    for number, (x, y) in enumerate(about["corners"]):
+        picture = pixels.crop((x, y, x + width, y + height)).reduce(about["zoom"])
+        packed = io.BytesIO()
+        kind = "png" if about["zoom"] > 1 else "jpeg"
+        picture.save(packed, kind, quality=quality, optimize=True)
+        tiles.append(
+            Tile(kind, packed.getvalue(), about["captions"][number], (about["marks"] or {number: None})[number])
+        )
+    return about["title"], tiles
 
 
 def letters(width: int) -> int:
@@ -72,11 +113,16 @@ def letters(width: int) -> int:
 def fit(image: Pixels) -> Pixels:
     """Bring an image (h, w, 3) to a size that can be looked at: whole multiples upwards, smooth downwards."""
     longest = max(image.shape[:2])
-    zoom = max(1, round(SIDE / longest))
+    zoom = find_zoom(longest)
     if longest <= LONGEST_SIDE:
         return image.repeat(zoom, axis=0).repeat(zoom, axis=1)
     size = tuple(max(1, round(side * LONGEST_SIDE / longest)) for side in (image.shape[1], image.shape[0]))
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+
+
+def find_zoom(longest: int) -> int:
+    """Tell how many times an image is enlarged whose longer side has so many pixels."""
+    return max(1, round(SIDE / longest))
 
 
 def channels(color: str) -> list[int]:

@@ -7,19 +7,33 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vit_cli.errors import VitError
 from vit_cli.metrics.names import MAIN
 from vit_cli.metrics.task import Task
 from vit_cli.metrics.tasks import make_task
+from vit_cli.recipe.load import load_recipe
 from vit_cli.recipe.plain import read_section
 from vit_cli.section import Scale, TaskName
 from vit_cli.train.folder import RunFolder
+from vit_cli.train.lock import find_owner
 
 Item = TypeVar("Item")
 Numbers = dict[str, float]
+OBJECTS = (
+    "plan.json",
+    "env.json",
+    "status.json",
+    "summary.json",
+    "start.json",
+    "evaluation.json",
+    "model/config.json",
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,13 @@ class Record:
     status: dict[str, Any]
     summary: dict[str, Any]
     config: dict[str, Any]
+    start: dict[str, Any]
+    evaluation: dict[str, Any]
     rows: list[Numbers]
+    damaged: tuple[str, ...]
+    """Files that are there and can't be read."""
+    is_alive: bool
+    """Whether a process trains in the folder now."""
 
     @property
     def name(self) -> str:
@@ -46,6 +66,21 @@ class Record:
         """The command that started the run, or nothing if the recipe doesn't tell."""
         first = self.recipe.partition("\n")[0]
         return first[2:].strip() if first.startswith("# vit ") else ""
+
+    @property
+    def state(self) -> str:
+        """How the run stands: running, crashed, interrupted, failed, finished, or unknown if it does not tell."""
+        said: str = self.status.get("status", "unknown")
+        return "crashed" if said == "running" and not self.is_alive else said
+
+    @cached_property
+    def plain_recipe(self) -> dict[str, Any]:
+        """The recipe with every default, as plain values; empty if this vit can't read it and no weights carry it."""
+        if not self.resolved:
+            return self.config.get("recipe") or {}
+        with suppress(VitError):
+            return load_recipe(self.path / "resolved.yaml").recipe.model_dump(mode="json")
+        return self.config.get("recipe") or {}
 
     @property
     def class_names(self) -> list[str]:
@@ -74,20 +109,35 @@ class Record:
         main = MAIN[self.task_name]
         return marked[-1] if marked else max(self.rows, key=lambda row: row.get(main, -math.inf), default={})
 
+    @property
+    def best_step(self) -> int:
+        """The step of the weights in `model/`; 0 before there are any."""
+        return int(self.best.get("step", 0))
+
 
 def read_record(folder: RunFolder) -> Record:
-    """Read all that a run folder tells."""
+    """Read all that a run folder tells; what is damaged counts as absent, and is named."""
+    found = {name: read_object(folder.path / name) for name in OBJECTS}
     return Record(
         path=folder.path,
         recipe=read_text(folder.path / "recipe.yaml"),
         resolved=read_text(folder.resolved),
-        plan=folder.read_json("plan.json"),
-        env=folder.read_json("env.json"),
-        status=folder.read_json("status.json"),
-        summary=folder.read_json("summary.json"),
-        config=folder.read_json("model/config.json"),
+        **{Path(name).stem: content or {} for name, content in found.items()},
         rows=read_metrics(folder.path / "metrics.csv"),
+        damaged=tuple(name for name, content in found.items() if content is None),
+        is_alive=find_owner(folder.path) is not None,
     )
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; an absent file is empty, a damaged one None."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def read_text(path: Path) -> str:

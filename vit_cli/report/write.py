@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vit_cli.checkpoint.commit import commit
 from vit_cli.evaluate.evaluate import Answers, Evaluation
 from vit_cli.inspect.style import wrap
 from vit_cli.metrics.regression import Regression
 from vit_cli.metrics.task import Answer, Task, Values
 from vit_cli.report.card import write_card
 from vit_cli.report.confusion import confused_pairs, draw_confusion
-from vit_cli.report.curves import draw_curves
-from vit_cli.report.page import write_page
+from vit_cli.report.curves import chart_curves, choose_panels, draw_curves
+from vit_cli.report.judged import keep_evaluation, read_evaluation
+from vit_cli.report.origin import find_borders
+from vit_cli.report.page import Charts, write_page
 from vit_cli.report.pictures import draw_grid, fit, letters
-from vit_cli.report.record import read_record
+from vit_cli.report.record import Record, read_record, read_steps
 from vit_cli.report.scatter import draw_scatter
 from vit_cli.train.folder import RunFolder
 
@@ -29,26 +34,51 @@ LINES, TARGETS = 3, 2
 """Of a caption: lines that labels may fill, and targets that are told."""
 
 
-def write_report(folder: RunFolder, evaluation: Evaluation | None = None, picture: Picture | None = None) -> Path:
+def write_report(
+    folder: RunFolder, evaluation: Evaluation | None = None, picture: Picture | None = None, page: Path | None = None
+) -> Path:
     """Write curves, confusion matrix or scatter, samples, README.md and report.html; give the path of the page.
 
-    `evaluation` is that of the weights in `model/`. A part whose source is missing (a run that crashed, no evaluation,
-    no pictures) is left out; pictures of an earlier report stay. Raises TrainingError if the folder can't be written.
+    `evaluation` is that of the weights in `model/`, which is kept; without it, one that was kept before is told. A part
+    whose source is missing (a run that crashed, no evaluation, no pictures) is left out; samples of an earlier report
+    stay. Another place for the `page` leaves the rest of the folder as it is. Raises TrainingError for what can't be
+    written.
     """
     record = read_record(folder)
-    pairs = []
-    draw_curves(folder.path / "metrics.csv", folder.path / "steps.jsonl", folder.path / "plots/curves.png")
-    if evaluation and evaluation.confusion is not None and record.class_names:
-        draw_confusion(evaluation.confusion, record.class_names, folder.path / "plots/confusion_matrix.png")
-        pairs = confused_pairs(evaluation.confusion, record.class_names, PAIRS)
     task, answers = record.task, evaluation.answers if evaluation else None
+    if evaluation:
+        keep_evaluation(folder, evaluation, record.best_step)
     if task and answers and task.name == "regression":
         draw_scatter(answers.answer, record.class_names, folder.path / "plots/scatter.png")
     if task and answers and picture:
         draw_answers(folder.path / "samples", answers, task, picture)
-    folder.write_text("README.md", write_card(record, evaluation))
-    folder.write_text(folder.report.name, write_page(record, evaluation, pairs))
-    return folder.report
+    judged = evaluation or read_evaluation(record)
+    with nullcontext(folder.path) if page is None else scratch() as place:
+        html = write_page(record, judged, draw_charts(record, judged, place / "plots"))
+    if page is None:
+        folder.write_text("README.md", write_card(record, judged))
+    target = page or folder.report
+    commit(target, lambda aside: aside.write_text(html, encoding="utf-8"))
+    return target
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Lend a folder that is gone after the block."""
+    with TemporaryDirectory() as path:
+        yield Path(path)
+
+
+def draw_charts(record: Record, evaluation: Evaluation | None, plots: Path) -> Charts:
+    """Draw curves and confusion matrix, as PNG into a folder and as SVG for the page."""
+    panels = choose_panels(record.rows, read_steps(record.path / "steps.jsonl"))
+    borders = find_borders(record)
+    draw_curves(panels, borders, plots / "curves.png")
+    names, matrix = record.class_names, evaluation.confusion if evaluation else None
+    if matrix is None or not names:
+        return Charts(chart_curves(panels, borders))
+    confusion = draw_confusion(matrix, names, plots / "confusion_matrix.png")
+    return Charts(chart_curves(panels, borders), confusion, confused_pairs(matrix, names, PAIRS))
 
 
 def write_train_batch(folder: RunFolder, images: Tensor, labels: Tensor, task: Task) -> None:

@@ -88,16 +88,20 @@ def train(run: Run, state: TrainState, stop: StopFlag) -> Outcome:
 
 
 def report_start(run: Run, stop: StopFlag) -> None:
-    """Say what fine-tuning changed, and where the kept classes stand before the first step."""
+    """Say and write down what fine-tuning changed, and where the kept classes stand before the first step."""
     for change in run.changes:
         run.progress.note(change)
+    before = {}
     if any(change.startswith("head  kept") for change in run.changes):
         scores = run.evaluate(stop).scores
         if not run.world.any(stop.was_signalled):
+            before = {run.task.main: scores[run.task.main]}
             run.progress.note(
                 f"before the first step at {run.about['res'][0]}x{run.about['res'][1]}: "
                 + run.task.main_score.say(scores[run.task.main])
             )
+    if run.world.is_first:
+        run.folder.write_json("start.json", {"changes": list(run.changes), "before": before})
 
 
 @contextmanager

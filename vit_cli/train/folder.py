@@ -161,6 +161,8 @@ def clear(folder: RunFolder) -> None:
         "bad_images.jsonl",
         "train.log",
         "summary.json",
+        "start.json",
+        "evaluation.json",
         "report.html",
     )
     weights = [*folder.checkpoints.glob("*.pt"), folder.model / CONFIG, folder.model / WEIGHTS]

@@ -61,6 +61,19 @@ def locked(folder: Path) -> Iterator[Owner | None]:
         give_back(number, path)
 
 
+def find_owner(folder: Path) -> Owner | None:
+    """Give the process that trains in a run folder, as far as can be known without locking it; None if there is none.
+
+    For other processes than that one: closing the file would free its lock.
+    """
+    with suppress(OSError):
+        number = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
+        owner = read_owner(number)
+        os.close(number)
+        return owner if owner is not None and is_alive(owner, folder) else None
+    return None
+
+
 def take(path: Path) -> tuple[int, Owner | None]:
     """Open and lock a file; give its number and the owner that it still names."""
     while True:

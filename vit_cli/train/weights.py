@@ -12,6 +12,7 @@ from vit_cli.models.adapt import load_weights, renew_tables, replace_head, stret
 from vit_cli.models.classifier import Classifier
 from vit_cli.recipe.plain import read_section
 from vit_cli.recipe.schema import Finetune, Recipe
+from vit_cli.section import Grid, as_grid
 
 
 def load_first_weights(
@@ -43,13 +44,19 @@ def load_first_weights(
     else:
         changes.append(f"head  kept ({len(classes)} {WORDS[recipe.task]})")
     load_weights(model, weights)
-    return [*tell_import(saved), *changes, *compare_settings(recipe, saved)]
+    return [*tell_import(saved), *compare_res(recipe, saved), *changes, *compare_settings(recipe, saved)]
 
 
 def has_head_of(saved: Saved, model: Classifier) -> bool:
     """Tell whether the saved head has the layers of the model's."""
     own = {name for name in model.state_dict() if name.startswith(model.head_names)}
     return own == {name for name in saved.weights if name.startswith(model.head_names)}
+
+
+def compare_res(recipe: Recipe, saved: Saved) -> list[str]:
+    """Tell the resolution that the weights were made for, if it is another one."""
+    before, now = Grid(*saved.about["res"]), as_grid(recipe.model.res)
+    return [] if before == now else [f"res  {before} -> {now} pixels"]
 
 
 def compare_settings(recipe: Recipe, saved: Saved) -> list[str]:

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from huggingface_hub import ModelCard
 
 from vit_cli.evaluate.evaluate import Evaluation
+from vit_cli.recipe.load import load_recipe, to_yaml
 from vit_cli.report.card import write_card
 from vit_cli.report.record import read_record
 from vit_cli.train.folder import RunFolder
@@ -25,6 +27,43 @@ def test_the_hub_finds_the_metrics_as_shares(folder: RunFolder, evaluation: Eval
     assert model["name"] == "pets & more"
     metrics = {metric["name"]: metric["value"] for metric in model["results"][0]["metrics"]}
     assert metrics == {"top-1 accuracy": 0.833333, "top-5 accuracy": 1.0}
+
+
+def test_the_hubs_own_parser_reads_the_results(folder: RunFolder, evaluation: Evaluation) -> None:
+    data = ModelCard(write_card(read_record(folder), evaluation)).data
+    assert (data.model_name, data.library_name, data.pipeline_tag) == ("pets & more", "vit-cli", "image-classification")
+    assert data.metrics == ["accuracy"]
+    results = [
+        (one.task_type, one.dataset_name, one.dataset_split, one.metric_name, one.metric_value)
+        for one in data.eval_results
+    ]
+    assert results == [
+        ("image-classification", "folder", "validation", "top-1 accuracy", 0.833333),
+        ("image-classification", "folder", "validation", "top-5 accuracy", 1.0),
+    ]
+
+
+def test_the_card_says_how_an_image_is_brought_to_the_model(folder: RunFolder) -> None:
+    preprocess = {
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.25, 0.25, 0.25],
+        "crop": 0.875,
+        "resize": "short",
+        "interpolation": "bicubic",
+    }
+    config = folder.read_json("model/config.json") | {"preprocess": preprocess}
+    folder.write_json("model/config.json", config)
+    folder.write_json("plan.json", {"images": 1234})
+    card = write_card(read_record(folder), None)
+    assert "RGB, 8x8 pixels: its shorter side resized, the middle cropped (bicubic; 87.5 % of it stay)" in card
+    assert "trained on 1,234 images" in card
+
+
+def test_what_is_not_as_in_the_shipped_recipe_is_listed(folder: RunFolder) -> None:
+    folder.write_text("recipe.yaml", "# vit train digits train.epochs=7 --name mine\n")
+    folder.write_text("resolved.yaml", to_yaml(load_recipe("digits", ["train.epochs=7"]).recipe))
+    card = write_card(read_record(folder), None)
+    assert card.partition("Not as in the shipped recipe `digits`:")[2].startswith("\n\n- train.epochs: 100 -> 7\n\n##")
 
 
 def test_the_card_has_results_recipe_commands_and_files(folder: RunFolder, evaluation: Evaluation) -> None:

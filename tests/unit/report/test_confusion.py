@@ -1,5 +1,6 @@
 """The confusion matrix."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vit_cli.report.confusion import BLUE, MOST, confused_pairs, draw_confusion, most_confused, paint, rgb
+from vit_cli.report.confusion import MOST, confused_pairs, draw_confusion, most_confused, strengths
 
 
 @pytest.mark.slow
@@ -45,9 +46,20 @@ def test_of_many_classes_the_most_confused_are_chosen() -> None:
     assert most_confused(counts, 2) == [70, 80]
 
 
-def test_right_is_blue_and_wrong_is_red_and_nothing_is_white() -> None:
-    colors = paint(np.array([[1.0, 0.0, 0.0], [0.0, 0.9, 0.1], [0.0, 0.0, 0.0]]))
-    np.testing.assert_allclose(colors[0, 0], 1 - 0.85 * (1 - rgb(BLUE)))
-    np.testing.assert_array_equal(colors[0, 1], 1)
-    np.testing.assert_array_equal(colors[2, 2], 1)
-    assert colors[1, 2, 0] > colors[1, 2, 2]
+def test_the_diagonal_is_as_strong_as_its_share_and_rare_errors_can_be_seen() -> None:
+    strength = strengths(np.array([[1.0, 0.0], [0.01, 0.99]]))
+    np.testing.assert_allclose(strength, [[0.85, 0.0], [0.09, 0.8415]])
+
+
+def test_the_picture_and_the_chart_have_blue_for_right_and_red_for_wrong(tmp_path: Path) -> None:
+    chart = draw_confusion(torch.tensor([[3.0, 1.0], [0.0, 4.0]]), ["a", "b"], tmp_path / "confusion.png")
+    cells = re.findall(r'style="fill: var\(--(blue|red)\); opacity: ([\d.]+)"', chart)
+    assert [(color, round(float(share), 4)) for color, share in cells] == [
+        ("blue", 0.6375),
+        ("red", 0.45),
+        ("blue", 0.85),
+    ]
+    with Image.open(tmp_path / "confusion.png") as image:
+        colors = {color for _, color in image.convert("RGB").getcolors(10**6)}
+    assert any(b > 200 and r < 100 for r, _, b in colors)
+    assert any(r > 220 and b < 160 for r, _, b in colors)

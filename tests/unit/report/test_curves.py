@@ -1,12 +1,15 @@
 """Curves."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests.unit.report.conftest import write_metrics, write_steps
-from vit_cli.report.curves import choose_panels, draw_curves
+from vit_cli.inspect.style import BLUE
+from vit_cli.report.curves import BINS, Line, Panel, chart_curves, choose_panels, draw_curves, thin
 from vit_cli.report.record import read_metrics, read_steps
 
 ALL = [
@@ -25,18 +28,21 @@ def test_curves_are_drawn_from_whatever_is_there(tmp_path: Path, epochs: int, st
     metrics, log, out = tmp_path / "metrics.csv", tmp_path / "steps.jsonl", tmp_path / "plots/curves.png"
     write_metrics(metrics, epochs)
     write_steps(log, steps)
-    assert draw_curves(metrics, log, out)
+    panels = choose_panels(read_metrics(metrics), read_steps(log))
+    draw_curves(panels, [1.5], out)
     with Image.open(out) as image:
         assert image.width == 1650
         corner = image.convert("RGB").getpixel((2, 2))
     assert corner == (255, 255, 255)
-    titles = [panel.title for panel in choose_panels(read_metrics(metrics), read_steps(log))]
+    titles = [panel.title for panel in panels]
     left_out = {"Accuracy (%)"} if not epochs else {"Gradient norm"} if not steps else set()
     assert titles == [title for title in ALL if title not in left_out]
 
 
 def test_nothing_is_drawn_from_nothing(tmp_path: Path) -> None:
-    assert not draw_curves(tmp_path / "metrics.csv", tmp_path / "steps.jsonl", tmp_path / "curves.png")
+    panels = choose_panels([], [])
+    draw_curves(panels, [], tmp_path / "curves.png")
+    assert chart_curves(panels, []) == []
     assert not list(tmp_path.iterdir())
 
 
@@ -44,3 +50,33 @@ def test_the_wait_is_shown_in_per_cent(tmp_path: Path) -> None:
     write_steps(tmp_path / "steps.jsonl", 2)
     wait = choose_panels([], read_steps(tmp_path / "steps.jsonl"))[-1]
     assert wait.lines[0].points == [(0.1, 10.0), (0.2, 10.0)]
+
+
+def test_of_very_many_points_neighbours_are_drawn_together_between_their_least_and_most() -> None:
+    points = np.stack([np.arange(20_000.0), np.random.default_rng(0).normal(size=20_000)], axis=1)
+    x, least, mean, most = thin(points)
+    groups = np.array_split(points, BINS)
+    assert len(x) == BINS
+    assert (least.min(), most.max()) == (points[:, 1].min(), points[:, 1].max())
+    np.testing.assert_allclose(mean.mean(), points[:, 1].mean(), atol=1e-3)
+    assert np.all((least <= mean) & (mean <= most))
+    assert len(groups[0]) in (66, 67)
+    np.testing.assert_allclose(x[0], groups[0][:, 0].mean(), atol=1)
+
+
+def test_a_chart_of_a_week_long_run_is_small_and_every_colour_is_the_pages_own() -> None:
+    rows = [{"step": n, "epoch": n / 66, "grad_norm": 1.0 + n % 7} for n in range(20_000)]
+    panel = next(panel for panel in choose_panels([], rows) if panel.title == "Gradient norm")
+    (chart,) = chart_curves([panel], [100.0])
+    assert len(chart) < 40_000
+    assert chart.startswith('<svg class=chart viewBox="0 0 ')
+    assert "var(--blue)" in chart
+    assert not re.findall(r"#[0-9a-f]{6}", chart)
+    assert not re.findall(r"id=\"(?:axes|figure|text)", chart), "two charts of a page would share it"
+    assert ">Gradient norm</text>" in chart
+
+
+def test_words_of_a_chart_keep_their_digits() -> None:
+    rows = [{"step": n, "epoch": n / 10, "lr": 0.0005 * n / 10} for n in range(10)]
+    (chart,) = chart_curves([Panel("Learning rate", [Line(rows, "lr", "", BLUE)])], [])
+    assert ">0.0004</text>" in chart

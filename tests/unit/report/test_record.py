@@ -1,6 +1,11 @@
 """Reading a run folder."""
 
+import json
+import os
+import socket
 from pathlib import Path
+
+import pytest
 
 from vit_cli.report.record import read_metrics, read_record, read_steps
 from vit_cli.train.folder import RunFolder
@@ -24,3 +29,31 @@ def test_a_line_cut_short_by_a_crash_is_left_out(folder: RunFolder) -> None:
         path.write_text(path.read_text()[:-12])
     assert [row["step"] for row in read_metrics(folder.path / "metrics.csv")] == [10, 20]
     assert len(read_steps(folder.path / "steps.jsonl")) == 29
+
+
+@pytest.mark.parametrize(
+    ("status", "owner", "state"),
+    [
+        ("running", "alive", "running"),
+        ("running", "dead", "crashed"),
+        ("running", "none", "crashed"),
+        ("interrupted", "none", "interrupted"),
+        ("finished", "none", "finished"),
+        (None, "none", "unknown"),
+    ],
+)
+def test_a_run_without_a_process_has_crashed(folder: RunFolder, status: str | None, owner: str, state: str) -> None:
+    folder.write_json("status.json", {"status": status} if status else {})
+    if owner != "none":
+        pid = os.getppid() if owner == "alive" else 2**22 + 1
+        content = {"host": socket.gethostname(), "pid": pid, "since": "2026-11-20T10:15:02+00:00"}
+        (folder.path / "lock").write_text(json.dumps(content))
+    assert read_record(folder).state == state
+
+
+@pytest.mark.parametrize("content", ['{"a": ', "[]", "\udcff"])
+def test_damaged_files_count_as_absent_and_are_named(folder: RunFolder, content: str) -> None:
+    (folder.path / "summary.json").write_text(content, errors="surrogateescape")
+    record = read_record(folder)
+    assert record.damaged == ("summary.json",)
+    assert record.summary == {}

@@ -38,11 +38,17 @@ def files(folder: RunFolder) -> set[str]:
     return {name for name in MADE if (folder.path / name).is_file()}
 
 
+@pytest.mark.slow
 def test_everything_is_written(folder: RunFolder, evaluation: Evaluation, picture: Callable[[int], Tensor]) -> None:
     write_train_batch(folder, torch.zeros(5, 3, 8, 8, dtype=torch.uint8), torch.arange(5) % 3, ABC)
     assert write_report(folder, evaluation, picture) == folder.path / "report.html"
     assert files(folder) == MADE
-    assert (folder.path / "report.html").read_text(encoding="utf-8").count("data:image/png") == 5
+    page = (folder.path / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 5 + 12 + 2, "the batch, the predictions, the mistakes"
+    assert page.count("<svg class=chart") == 6 + 1
+    write_report(folder)
+    again = (folder.path / "report.html").read_text(encoding="utf-8")
+    assert again == page, "without data and answers the same"
 
 
 def test_a_run_that_crashed_before_its_first_step_has_a_report(tmp_path: Path) -> None:
@@ -55,7 +61,7 @@ def test_a_later_report_keeps_the_pictures(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     write_train_batch(folder, torch.zeros(5, 3, 8, 8, dtype=torch.uint8), torch.arange(5) % 3, ABC)
     write_report(folder)
-    assert (folder.path / "report.html").read_text(encoding="utf-8").count("data:image/png") == 1
+    assert (folder.path / "report.html").read_text(encoding="utf-8").count("data:image/png") == 5
 
 
 def test_the_worst_mistake_stands_first(
@@ -83,6 +89,14 @@ def test_without_mistakes_there_is_no_picture_of_them(
 def test_scores_alone_are_enough(folder: RunFolder, evaluation: Evaluation) -> None:
     write_report(folder, replace(evaluation, confusion=None, answers=None))
     assert files(folder) == {"plots/curves.png", "README.md", "report.html"}
+
+
+@pytest.mark.slow
+def test_a_page_elsewhere_leaves_the_folder_as_it_is(folder: RunFolder, tmp_path: Path) -> None:
+    before = sorted(folder.path.rglob("*"))
+    assert write_report(folder, page=tmp_path / "page.html") == tmp_path / "page.html"
+    assert "<svg class=chart" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert sorted(folder.path.rglob("*")) == before
 
 
 def test_captions_say_what_is_right_where_the_model_is_wrong(evaluation: Evaluation) -> None:

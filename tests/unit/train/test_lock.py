@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from vit_cli.errors import TrainingError, UsageError
-from vit_cli.train.lock import locked
+from vit_cli.train.lock import find_owner, locked
 
 HEAD = """
 import os, sys, time
@@ -258,3 +258,17 @@ def test_without_locks_a_process_of_another_host_lives_by_its_heartbeat(
         with locked(tmp_path) as former:
             assert former is not None
             assert former.pid == 4711
+
+
+def test_who_trains_in_a_folder_is_seen_without_locking_it(tmp_path: Path, start: Start, ended: int) -> None:
+    assert find_owner(tmp_path) is None
+    write_lock(tmp_path, socket.gethostname(), ended)
+    assert find_owner(tmp_path) is None
+    (tmp_path / "lock").unlink()
+    holder = start(HOLD)
+    assert said(holder) == "held"
+    owner = find_owner(tmp_path)
+    assert owner is not None
+    assert owner.pid == holder.pid
+    with pytest.raises(UsageError, match="in use"), locked(tmp_path):
+        pass

@@ -1,0 +1,42 @@
+"""The evaluation that is kept."""
+
+from dataclasses import replace
+
+import torch
+
+from vit_cli.evaluate.evaluate import Evaluation
+from vit_cli.report.judged import from_cells, keep_evaluation, read_evaluation, to_cells
+from vit_cli.report.record import read_record
+from vit_cli.train.folder import RunFolder
+
+
+def test_what_was_kept_is_given_back_without_the_answers(folder: RunFolder, evaluation: Evaluation) -> None:
+    rows = ({"class": "猫", "images": 4, "f1": 12.5},)
+    keep_evaluation(folder, replace(evaluation, per_class=rows), step=20)
+    found = read_evaluation(read_record(folder))
+    assert found is not None
+    assert (found.scores, found.per_class, found.answers) == (evaluation.scores, rows, None)
+    assert evaluation.confusion is not None
+    assert found.confusion is not None
+    torch.testing.assert_close(found.confusion, evaluation.confusion)
+
+
+def test_that_of_weights_which_are_no_longer_the_best_is_not_given(folder: RunFolder, evaluation: Evaluation) -> None:
+    keep_evaluation(folder, evaluation, step=20)
+    with (folder.path / "metrics.csv").open("a") as file:
+        file.write("40,4.0,0.1,0.2,99.0,99.5,1e-3,800.0,0.1,0.5,True\n")
+    assert read_evaluation(read_record(folder)) is None
+
+
+def test_a_run_that_was_never_judged_has_none(folder: RunFolder) -> None:
+    assert read_evaluation(read_record(folder)) is None
+
+
+def test_only_cells_with_images_are_kept() -> None:
+    torch.manual_seed(0)
+    matrix = torch.randint(0, 3, (50, 50)).double() * (torch.rand(50, 50) < 0.1)
+    kept = to_cells(matrix)
+    assert kept is not None
+    assert len(kept["cells"]) == (matrix > 0).sum()
+    torch.testing.assert_close(from_cells(kept), matrix)
+    torch.testing.assert_close(from_cells({"classes": 2, "cells": []}), torch.zeros(2, 2).double())
