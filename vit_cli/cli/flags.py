@@ -108,3 +108,14 @@ def split_tokens(tokens: list[str], rule: str) -> tuple[Path | None, list[str]]:
     if len(paths) > 1:
         raise UsageError(f"{rule}, not {len(paths)}: {' '.join(paths)}")
     return (Path(paths[0]) if paths else None), [token for token in tokens if "=" in token]
+
+
+def check_place(path: Path, flag: str) -> None:
+    """Raise UsageError, before anything is computed, if a file can't be written at `path`, which a flag names."""
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise UsageError(f"{flag} {path} is a folder", "Name a file in it.")
+    if not folder.is_dir():
+        raise UsageError(f"{flag} {path}: there is no folder {path.parent}", "Make it first.")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise UsageError(f"{flag} {path} can't be written", "Name a place that you can write in.")

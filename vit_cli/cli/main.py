@@ -27,6 +27,7 @@ from vit_cli.cli import (
     recipe,
     report,
     resume,
+    runs,
     study,
     train,
 )
@@ -82,6 +83,7 @@ app.command("export", rich_help_panel=USE, epilog="Example: vit export runs/late
 app.command("report", rich_help_panel=USE, epilog="Example: vit report runs/latest --out report.html")(report.report)
 app.command("bench", rich_help_panel=USE, epilog="Example: vit bench imagenet_vit_s16 train.batch_size=64")(bench.bench)
 app.command("study", rich_help_panel=USE, epilog="Example: vit study positions --dry-run")(study.study)
+app.add_typer(runs.app, name="run", rich_help_panel=USE)
 app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=USE)
 app.add_typer(recipe.app, name="recipe", rich_help_panel=RECIPES)
 app.add_typer(data.app, name="data", rich_help_panel=RECIPES)

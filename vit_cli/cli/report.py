@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vit_cli.cli import flags
-from vit_cli.errors import UsageError
 
 RunFolder = Annotated[
     Path | None, typer.Argument(metavar="[RUN]", help="A run folder, the latest if left out.", show_default=False)
@@ -39,7 +37,7 @@ def report(
 ) -> None:
     """Write report.html and README.md of a run from what its folder holds, whether it is finished, running or crashed."""
     if out:
-        check_place(out)
+        flags.check_place(out, "--out")
     from vit_cli.cli.console import show_json, show_result
     from vit_cli.report.facts import gather_scores
     from vit_cli.report.finish import report_again
@@ -56,13 +54,3 @@ def report(
         show_json(facts | {"scores": scores})
     elif not quiet:
         show_result(f"{page}  ({page.stat().st_size / 1e6:.1f} MB; the run is {record.state})")
-
-
-def check_place(path: Path) -> None:
-    """Raise UsageError, before anything is drawn, if a file can't be written at `path`."""
-    if path.is_dir():
-        raise UsageError(f"--out {path} is a folder", "Name a file, such as report.html.")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"--out {path}: there is no folder {path.parent}", "Make it first.")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise UsageError(f"--out {path} can't be written", "Name a place that you can write in.")

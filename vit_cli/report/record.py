@@ -110,6 +110,12 @@ class Record:
         return marked[-1] if marked else max(self.rows, key=lambda row: row.get(main, -math.inf), default={})
 
     @property
+    def epochs(self) -> float | None:
+        """How long it was trained, in epochs, as far as it tells."""
+        last = self.rows[-1]["epoch"] if self.rows else None
+        return self.summary.get("epochs", last)
+
+    @property
     def best_step(self) -> int:
         """The step of the weights in `model/`; 0 before there are any."""
         return int(self.best.get("step", 0))
