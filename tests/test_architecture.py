@@ -25,6 +25,7 @@ LEVELS = {
     "device": 1,
     "dist": 1,
     "checkpoint": 1,
+    "track": 1,
     "recipe": 2,
     "evaluate": 3,
     "train": 4,
@@ -46,6 +47,10 @@ ONLY = {
     "safetensors": {"checkpoint"},
     "matplotlib": {"report", "inspect"},
     "simplejpeg": {"data"},
+    "torch.utils.tensorboard": {"track"},
+    "wandb": {"track"},
+    "mlflow": {"track"},
+    "trackio": {"track"},
 }
 FORBIDDEN = {"timm", "pickle", "click"}
 BAD_NAMES = {"utils", "helpers", "common", "manager", "handler", "engine", "misc"}

@@ -20,6 +20,7 @@ from vit_cli.optim.losses import CrossEntropy, Loss
 from vit_cli.optim.optimizer import Optimizer
 from vit_cli.optim.schedule import Cosine, Schedule
 from vit_cli.section import DataPath, Duration, Positive, Res, Section, Share, TaskName, as_grid
+from vit_cli.track.trackers import TrackTo
 
 Compile = Literal["auto", "off", "blocks", "model"]
 Length = Annotated[int, Field(gt=0, le=1_000_000_000)]
@@ -176,9 +177,10 @@ class Save(Section):
 
 
 class Track(Section):
-    """How often to write down the loss."""
+    """How often to write down the loss, and where else than in the run folder's own files."""
 
     log_every: Duration = Field(Duration("50 steps"), description="a row of steps.jsonl")
+    to: tuple[TrackTo, ...] = Field((), description="trackers that get the same numbers; each is an extra to install")
 
 
 class Adaptation(Section):

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from vit_cli.metrics.calibration import BINS, Bin
-from vit_cli.report.style import BLUE, FAINT, RED, drawing, save
+from vit_cli.inspect.style import BLUE, FAINT, RED, drawing, save
 
 FEW = 10
 """Bins with fewer images are drawn faint: their accuracy is mostly chance."""

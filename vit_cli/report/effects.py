@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from vit_cli.report.style import BLUE, FAINT, GREEN, INK, ORANGE, RED, VIOLET, drawing, save, shorten
+from vit_cli.inspect.style import BLUE, FAINT, GREEN, INK, ORANGE, RED, VIOLET, drawing, save, shorten
 
 COLORS = {"better": GREEN, "worse": RED, "undecided": FAINT}
 SERIES = (BLUE, ORANGE, GREEN, VIOLET, RED)

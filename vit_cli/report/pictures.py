@@ -88,9 +88,10 @@ class Tile(NamedTuple):
 def read_tiles(grid_png: Path, quality: int = 85) -> tuple[str, list[Tile]]:
     """Take a grid apart: its title, and its pictures without what enlarged them; none for another PNG."""
     with Image.open(grid_png) as grid:
-        about = json.loads(grid.text[CELLS]) if CELLS in getattr(grid, "text", {}) else None
-        if about is None:
+        notes: dict[str, str] = getattr(grid, "text", {})
+        if CELLS not in notes:
             return "", []
+        about = json.loads(notes[CELLS])
         pixels = grid.convert("RGB")
     width, height = about["size"]
     tiles = []

@@ -71,6 +71,7 @@ def train(run: Run, state: TrainState, stop: StopFlag) -> Outcome:
             run.writer.wait()
         finally:
             run.progress.end()
+            run.journal.end(state.finished)
         run.world.barrier()  # nobody leaves, or says that all is saved, while the first still writes
         if state.finished and run.world.is_first:
             summary = summarise(run, state)

@@ -162,6 +162,7 @@ def clear(folder: RunFolder) -> None:
         "train.log",
         "summary.json",
         "start.json",
+        "track.json",
         "evaluation.json",
         "report.html",
     )

@@ -15,6 +15,7 @@ from vit_cli.data.batch import Stages
 from vit_cli.train.advice import Interval
 from vit_cli.train.folder import RunFolder, append
 from vit_cli.train.progress import Row
+from vit_cli.train.tracking import NoTracking, Tracking
 
 BEFORE, AFTER = ("step", "epoch", "train_loss", "val_loss"), ("lr", "images_per_second", "wait", "memory_gib", "best")
 """The columns of metrics.csv before and after those of the scores."""
@@ -104,14 +105,25 @@ class Clock:
 
 
 class Journal:
-    """Appends to the run's files, on the first process only; `scores` have a column each in metrics.csv."""
+    """Appends to the run's files, on the first process only; `scores` have a column each in metrics.csv.
 
-    def __init__(self, folder: RunFolder, scores: Sequence[str], writes: bool = True) -> None:
+    Trackers hear the same numbers by the same names.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        scores: Sequence[str],
+        writes: bool = True,
+        trackers: Tracking | NoTracking = NoTracking(),
+    ) -> None:
         self.columns = [*BEFORE, *scores, *AFTER]
         self.metrics = folder.path / "metrics.csv"
         self.steps = folder.path / "steps.jsonl"
         self.nonfinite = folder.path / "nonfinite.jsonl"
         self.writes = writes
+        self.scores = scores
+        self.trackers = trackers
 
     def rewind(self, step: int, judged_step: int) -> None:
         """Drop what lies after `step`, and rows after `judged_step`: what was written between a checkpoint and the end."""
@@ -119,6 +131,11 @@ class Journal:
             keep_rows(self.metrics, judged_step, self.columns)
             keep_steps(self.steps, step)
             keep_steps(self.nonfinite, step)
+            self.trackers.begin(step)
+
+    def end(self, finished: bool) -> None:
+        """Have the trackers write the rest."""
+        self.trackers.end(finished)
 
     def last_row(self) -> dict[str, float]:
         """Give the newest row of metrics.csv; empty before the first."""
@@ -139,11 +156,14 @@ class Journal:
                 writer.writerow(self.columns)
             cells = row._asdict() | dict(row.scores)
             writer.writerow([cells[name] for name in self.columns])
+        judged = ("epoch", "train_loss", "val_loss", *self.scores, "memory_gib")  # the rest is in the row of the step
+        self.trackers.add(row.step, {name: cells[name] for name in judged})
 
     def add_step(self, **facts: Any) -> None:
         """Append a line to steps.jsonl."""
         if self.writes:
             append(self.steps, json.dumps(facts))
+            self.trackers.add(facts["step"], {name: value for name, value in facts.items() if name != "step"})
 
     def add_nonfinite(self, facts: Mapping[str, Any]) -> None:
         """Append a line to nonfinite.jsonl: a step that changed nothing, with all that is needed to make it again."""

@@ -51,6 +51,7 @@ from vit_cli.train.progress import Progress
 from vit_cli.train.statistics import NoStatistics, RunningStatistics, find_statistics
 from vit_cli.train.stop import StopFlag
 from vit_cli.train.teacher import Student, Teacher, open_teacher
+from vit_cli.train.tracking import make_tracking
 from vit_cli.train.weights import load_first_weights
 
 PARTED = (("train", "data"), ("hold_out", "share"), ("fold", "fold"))
@@ -106,6 +107,7 @@ def wire(
     opened: Splits | None = None,
 ) -> Run:
     """Build all that `recipe` asks for, on `opened` in place of its data; `resumed` is what a checkpoint to go on from says."""
+    trackers = make_tracking(recipe, folder, world.is_first, progress.note)
     saved = open_weights(recipe.finetune.weights) if recipe.finetune and not resumed else None
     splits, changes = (opened, []) if opened else open_data(recipe, resumed or (saved.about if saved else None))
     plan = make_plan(recipe, images=len(splits.train), processes=world.size)
@@ -154,7 +156,7 @@ def wire(
             model, stop.until_signalled(input.judged, agree), prepare, task, world, precision
         ),
         bad_images=open_bad_images(recipe, folder, splits, world, resumes=resumed is not None),
-        journal=Journal(folder, task.shown, writes=world.is_first),
+        journal=Journal(folder, task.shown, writes=world.is_first, trackers=trackers),
         progress=progress,
     )
 

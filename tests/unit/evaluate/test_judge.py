@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from vit_cli.errors import UsageError
 from vit_cli.evaluate.judge import Asked, check_asked, judge
 from vit_cli.evaluate.mirror import Mirrored
 from vit_cli.evaluate.robustness import Robustness, read_kinds
-from vit_cli.evaluate.saved import Ready, evaluate_saved
+from vit_cli.evaluate.runnable import Runnable
+from vit_cli.evaluate.saved import Ready, evaluate_saved, make_ready
 from vit_cli.section import Scale
 
 
@@ -31,6 +33,10 @@ def ready(tmp_path: Path) -> Ready:
 @pytest.fixture
 def samples() -> Samples:
     return Synthetic(images=40, classes=2, size=8).open()
+
+
+def runnable(ready: Ready) -> Runnable:
+    return Runnable(ready.saved, partial(make_ready, ready.saved, ALONE))
 
 
 def note_nothing(_text: str) -> None:
@@ -52,9 +58,9 @@ def test_flips_change_the_evaluation(ready: Ready, samples: Samples) -> None:
 
 def test_each_resolution_is_judged_as_if_alone(ready: Ready, samples: Samples) -> None:
     asked = Asked(resolutions=(8, 16, None))
-    together = [each.facts() for each in judge(ready.saved, samples, ALONE, asked, note_nothing)]
+    together = [each.facts() for each in judge(runnable(ready), samples, ALONE, asked, note_nothing)]
     alone = [
-        next(judge(ready.saved, samples, ALONE, replace(asked, resolutions=(res,)), note_nothing)).facts()
+        next(judge(runnable(ready), samples, ALONE, replace(asked, resolutions=(res,)), note_nothing)).facts()
         for res in asked.resolutions
     ]
     assert [facts["res"] for facts in together] == [[8, 8], [16, 16], [8, 8]]
@@ -72,7 +78,7 @@ def test_all_resolutions_that_do_not_fit_are_told_at_once(ready: Ready) -> None:
 
 def test_robustness_is_the_score_of_images_that_were_harmed_before(ready: Ready, samples: Samples) -> None:
     asked = Asked(corruptions=("noise", "contrast"))
-    (judged,) = judge(ready.saved, samples, ALONE, asked, note_nothing)
+    (judged,) = judge(runnable(ready), samples, ALONE, asked, note_nothing)
     assert judged.robustness is not None
     assert list(judged.robustness.kinds) == ["noise", "contrast"]
     for kind, scores in judged.robustness.kinds.items():
