@@ -43,7 +43,7 @@ def test_the_page_of_a_run_is_right_in_a_browser_wide_and_narrow_light_and_dark(
             assert browser.requested == [(done / "report.html").as_uri()]
             assert browser.run("document.images.length") > 10
             assert browser.run("[...document.images].filter(image => !image.naturalWidth).length") == 0
-            assert browser.run("document.querySelectorAll('svg.chart').length") == 7
+            assert browser.run("document.querySelectorAll('svg.chart').length") == 8
             assert browser.run("document.documentElement.scrollWidth") == width
             assert browser.run(OVERFLOW) == []
             assert browser.run(UNREADABLE) == []

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from vit_cli.metrics.calibration import BINS, Bin
 from vit_cli.inspect.style import BLUE, FAINT, RED, drawing, save
+from vit_cli.metrics.calibration import BINS, Bin
+from vit_cli.report.svg import to_svg
 
 FEW = 10
 """Bins with fewer images are drawn faint: their accuracy is mostly chance."""
 
 
-def draw_reliability(bins: Sequence[Bin], ece: float, out_png: Path) -> None:
-    """Draw accuracy against confidence, a bar for each bin that holds images, over how many images each holds."""
+def draw_reliability(bins: Sequence[Bin], ece: float, out_png: Path) -> str:
+    """Draw accuracy against confidence, a bar for each bin that holds images, over how many images each holds; give it as SVG."""
     line = {"color": RED, "linewidth": 2.2, "solid_capstyle": "butt"}
     with drawing():
         figure = Figure(figsize=(5.2, 5.8), layout="constrained")
@@ -42,3 +43,4 @@ def draw_reliability(bins: Sequence[Bin], ece: float, out_png: Path) -> None:
         )
         figure.supxlabel(note, fontsize=8, color=FAINT)
         save(figure, out_png)
+        return to_svg(figure, "Reliability")

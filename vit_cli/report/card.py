@@ -36,6 +36,7 @@ FILES = {
 PICTURES = {
     "plots/curves.png": "Curves",
     "plots/confusion_matrix.png": "Confusion matrix",
+    "plots/reliability.png": "Calibration",
     "plots/scatter.png": "Predicted and true",
     "samples/predictions.png": "Predictions",
     "samples/worst.png": "Worst mistakes",

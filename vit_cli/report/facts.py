@@ -13,7 +13,7 @@ from vit_cli.recipe.plain import read_section
 from vit_cli.recipe.schema import Recipe
 from vit_cli.report.record import Record
 
-TOLD = ("top1", "top5", "map", "r2", "rmse", "mae", "loss", "macro_f1", "micro_f1", "exact_match")
+TOLD = ("top1", "top5", "map", "r2", "rmse", "mae", "loss", "macro_f1", "micro_f1", "exact_match", "ece")
 """The scores that are told, in order."""
 STATES = {
     "running": "This run is going on",

@@ -23,6 +23,7 @@ def keep_evaluation(folder: RunFolder, evaluation: Evaluation, step: int) -> Non
         "seconds": evaluation.seconds,
         "per_class": evaluation.per_class,
         "confusion": to_cells(evaluation.confusion),
+        "calibration": None if evaluation.calibration is None else evaluation.calibration.tolist(),
     }
     folder.write_text(FILE, json.dumps(kept, ensure_ascii=False) + "\n")
 
@@ -33,7 +34,9 @@ def read_evaluation(record: Record) -> Evaluation | None:
     if not kept or kept.get("step") != record.best_step:
         return None
     matrix = from_cells(kept["confusion"]) if kept.get("confusion") else None
-    return Evaluation(kept["scores"], matrix, None, kept["seconds"], tuple(kept["per_class"]))
+    bins = kept.get("calibration")
+    calibration = torch.tensor(bins, dtype=torch.float64) if bins else None
+    return Evaluation(kept["scores"], matrix, None, kept["seconds"], tuple(kept["per_class"]), calibration)
 
 
 def to_cells(matrix: Tensor | None) -> dict[str, Any] | None:

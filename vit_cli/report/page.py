@@ -62,6 +62,7 @@ class Charts:
     curves: Sequence[str] = ()
     confusion: str = ""
     pairs: Sequence[Pair] = ()
+    reliability: str = ""
 
 
 def write_page(record: Record, evaluation: Evaluation | None, charts: Charts) -> str:
@@ -73,6 +74,7 @@ def write_page(record: Record, evaluation: Evaluation | None, charts: Charts) ->
         "start": ("Where it started", show_facts(describe_start(record))),
         "phases": ("Phases", show_phases(record)),
         "confusion": ("Confusion", show_confusion(charts, is_large=len(record.class_names) > WITH_COUNTS)),
+        "calibration": ("Calibration", f"<div class=matrix>{charts.reliability}</div>" if charts.reliability else ""),
         "scatter": ("Predicted and true", show_picture(record.path / "plots/scatter.png", "", "plot", LARGEST_SHEET)),
         "each": (word.capitalize(), show_each(record, evaluation)),
         "worst": ("Worst mistakes", show_sheet(record.path / "samples/worst.png")),

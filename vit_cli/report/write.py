@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,8 +15,10 @@ from torch import Tensor
 from vit_cli.checkpoint.commit import commit
 from vit_cli.evaluate.evaluate import Answers, Evaluation
 from vit_cli.inspect.style import wrap
+from vit_cli.metrics.calibration import list_bins
 from vit_cli.metrics.regression import Regression
 from vit_cli.metrics.task import Answer, Task, Values
+from vit_cli.report.calibration import draw_reliability
 from vit_cli.report.card import write_card
 from vit_cli.report.confusion import confused_pairs, draw_confusion
 from vit_cli.report.curves import chart_curves, choose_panels, draw_curves
@@ -70,15 +73,19 @@ def scratch() -> Iterator[Path]:
 
 
 def draw_charts(record: Record, evaluation: Evaluation | None, plots: Path) -> Charts:
-    """Draw curves and confusion matrix, as PNG into a folder and as SVG for the page."""
+    """Draw curves, confusion matrix and calibration, as PNG into a folder and as SVG for the page."""
     panels = choose_panels(record.rows, read_steps(record.path / "steps.jsonl"))
     borders = find_borders(record)
     draw_curves(panels, borders, plots / "curves.png")
+    charts = Charts(chart_curves(panels, borders))
     names, matrix = record.class_names, evaluation.confusion if evaluation else None
-    if matrix is None or not names:
-        return Charts(chart_curves(panels, borders))
-    confusion = draw_confusion(matrix, names, plots / "confusion_matrix.png")
-    return Charts(chart_curves(panels, borders), confusion, confused_pairs(matrix, names, PAIRS))
+    if matrix is not None and names:
+        confusion = draw_confusion(matrix, names, plots / "confusion_matrix.png")
+        charts = replace(charts, confusion=confusion, pairs=confused_pairs(matrix, names, PAIRS))
+    if evaluation and evaluation.calibration is not None:
+        bins, ece = list_bins(evaluation.calibration), evaluation.scores["ece"]
+        charts = replace(charts, reliability=draw_reliability(bins, ece, plots / "reliability.png"))
+    return charts
 
 
 def write_train_batch(folder: RunFolder, images: Tensor, labels: Tensor, task: Task) -> None:

@@ -11,14 +11,16 @@ from vit_cli.train.folder import RunFolder
 
 
 def test_what_was_kept_is_given_back_without_the_answers(folder: RunFolder, evaluation: Evaluation) -> None:
+    bins = torch.rand(3, 16, dtype=torch.float64)
     rows = ({"class": "猫", "images": 4, "f1": 12.5},)
-    keep_evaluation(folder, replace(evaluation, per_class=rows), step=20)
+    keep_evaluation(folder, replace(evaluation, per_class=rows, calibration=bins), step=20)
     found = read_evaluation(read_record(folder))
     assert found is not None
     assert (found.scores, found.per_class, found.answers) == (evaluation.scores, rows, None)
     assert evaluation.confusion is not None
     assert found.confusion is not None
     torch.testing.assert_close(found.confusion, evaluation.confusion)
+    torch.testing.assert_close(found.calibration, bins)
 
 
 def test_that_of_weights_which_are_no_longer_the_best_is_not_given(folder: RunFolder, evaluation: Evaluation) -> None:
