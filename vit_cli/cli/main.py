@@ -21,7 +21,6 @@ from vit_cli.cli import (
     export,
     finetune,
     import_weights,
-    inspect,
     predict,
     probe,
     recipe,

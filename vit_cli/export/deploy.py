@@ -19,7 +19,6 @@ from vit_cli.data.samples import Samples
 from vit_cli.dist.world import World
 from vit_cli.errors import UsageError
 from vit_cli.evaluate.onnx import EXTRA, OnnxModel
-from vit_cli.evaluate.open import open_weights
 from vit_cli.evaluate.runnable import get_runnable
 from vit_cli.evaluate.saved import Ready, make_ready
 from vit_cli.export.graph import OPSET, describe, hushed, write_onnx, write_program
