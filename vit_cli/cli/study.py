@@ -64,12 +64,12 @@ def study(
     from vit_cli.dist.launch import count_processes
     from vit_cli.study.course import explain_failures, find_needed, make_runs_folder
     from vit_cli.study.jobs import choose, make_jobs
-    from vit_cli.study.schema import load_study
+    from vit_cli.study.schema import load_study, shipped_studies
     from vit_cli.train.course import Options
 
     names, changes = [token for token in studies if "=" not in token], [token for token in studies if "=" in token]
     if not names:
-        raise UsageError("no study is named", "Name one: vit study positions")
+        raise UsageError("no study is named", f"Name a file, or a shipped one: {', '.join(shipped_studies())}.")
     if devices != "auto" and count_processes(devices) > 1:
         raise UsageError(
             f"--devices {devices}: the runs of a study are on one device, one after the other",

@@ -32,7 +32,7 @@ def draw_study(summary: Mapping[str, Any], out_png: Path) -> None:
     arms = [arm for arm in summary["arms"] if arm["shown"] and arm["runs"]]
     compared = [arm for arm in arms if arm["effect"]]
     has_axis = summary["axis"] is not None and any(arm["at"] is not None for arm in arms)
-    rows = max(len(compared), 5 if has_axis else len(arms))
+    rows = max(len(compared), 7 if has_axis else len(arms))
     with drawing():
         figure = Figure(figsize=(11, 1.5 + 0.36 * rows), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
         figure.suptitle(shorten(summary["title"], LONGEST_TITLE), x=0.01, ha="left", fontweight="bold", fontsize=11)
@@ -57,7 +57,7 @@ def draw_dots(axes: matplotlib.axes.Axes, arms: Sequence[Mapping[str, Any]], sum
         axes.plot([run["score"] for run in arm["runs"]], heights, "o", color=color, alpha=0.35, markersize=3.5, mew=0)
         axes.plot([arm["mean"]] * 2, [row - 0.36, row + 0.36], color=color, linewidth=2.2, solid_capstyle="round")
     label_rows(axes, [arm["title"] for arm in arms])
-    axes.set(title="every run, and the mean of an arm", xlabel=f"{summary['label']} of the held-out images")
+    axes.set(title="every run, and the mean of an arm", xlabel=f"{summary['label']}, held-out images")
 
 
 def draw_lines(axes: matplotlib.axes.Axes, arms: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
@@ -79,7 +79,7 @@ def draw_lines(axes: matplotlib.axes.Axes, arms: Sequence[Mapping[str, Any]], su
     axes.set(
         title="every run, and the mean of an arm",
         xlabel="floating-point operations of training" if summary["axis"] == FLOPS else summary["axis"],
-        ylabel=f"{summary['label']} of the held-out images",
+        ylabel=f"{summary['label']}, held-out images",
     )
     if names != [""]:
         axes.legend(loc="best")
