@@ -45,12 +45,16 @@ def test_two_processes_train_and_evaluate_as_one(vit: Run, vit_process: Run, eve
     for score in ("val_loss", "top1", "top5"):
         assert last_together[score] == pytest.approx(last_alone[score], abs=1e-5)
 
-    judged = vit_process("eval", two, "--devices", 2, "--json", "--predictions", "two.csv")
+    words = ["--flips", "--corruptions", "noise,jpeg", "--out"]
+    judged = vit_process("eval", two, "--devices", 2, "--json", "--predictions", "two.csv", *words, "found_by_two")
     assert judged.code == 0, judged
-    expected = json.loads(vit("eval", two, "--devices", "cpu", "--json", "--predictions", "one.csv").out)
-    scores = json.loads(judged.out)
-    assert (scores["images"], scores["top1"]) == (expected["images"], expected["top1"])
-    assert scores["loss"] == pytest.approx(expected["loss"], abs=1e-5)
+    whole = vit("eval", two, "--devices", "cpu", "--json", "--predictions", "one.csv", *words, "found_by_one")
+    scores, expected = json.loads(judged.out), json.loads(whole.out)
+    for key in ("images", "top1", "macro_precision", "macro_recall", "macro_f1", "corruptions"):
+        assert scores[key] == expected[key], key
+    assert (scores["loss"], scores["ece"]) == pytest.approx((expected["loss"], expected["ece"]), abs=1e-5)
+    tables = [(tmp_path / place / "confusion.csv").read_text() for place in ("found_by_one", "found_by_two")]
+    assert tables[0] == tables[1]
     first, second = ((tmp_path / name).read_text().splitlines() for name in ("one.csv", "two.csv"))
     assert [line.split(",")[:3] for line in first] == [line.split(",")[:3] for line in second]
 
