@@ -20,7 +20,7 @@ from vit_cli.dist.world import World
 from vit_cli.errors import UsageError
 from vit_cli.evaluate.onnx import EXTRA, OnnxModel
 from vit_cli.evaluate.runnable import get_runnable
-from vit_cli.evaluate.saved import Ready, make_ready
+from vit_cli.evaluate.saved import Ready, make_ready, open_saved
 from vit_cli.export.graph import OPSET, describe, hushed, write_onnx, write_program
 from vit_cli.export.int8 import Quantised, open_labelled, quantise, score
 from vit_cli.export.parity import TOLERANCE, Parity, Pictures, choose_pictures, compare

@@ -11,8 +11,9 @@ from typing import Any
 
 from vit_cli.checkpoint.commit import commit
 from vit_cli.errors import DataError, UsageError
+from vit_cli.evaluate.images import open_folder_data, open_own_data
 from vit_cli.evaluate.predict import list_images
-from vit_cli.evaluate.saved import Ready, open_folder_data, open_own_data
+from vit_cli.evaluate.saved import Ready
 from vit_cli.inspect.album import NO_IMAGES, Album, count_images, read_albums
 from vit_cli.inspect.board import HALF, SINGLE, Board, make_page
 from vit_cli.inspect.parts import find_parts

@@ -11,7 +11,8 @@ from torch import Tensor
 from vit_cli.data.decode import to_pixels
 from vit_cli.data.samples import Samples
 from vit_cli.dist.world import World, joined
-from vit_cli.evaluate.saved import Ready, evaluate_saved, get_ready, open_own_data
+from vit_cli.evaluate.images import open_own_data
+from vit_cli.evaluate.saved import Ready, evaluate_saved, get_ready
 from vit_cli.report.write import write_report, write_train_batch
 from vit_cli.train.folder import RunFolder
 from vit_cli.train.wire import Run
