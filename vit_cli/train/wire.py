@@ -116,8 +116,7 @@ def wire(
     task = make_task(recipe.task, splits.classes, splits.scale)
     teacher = find_teacher(recipe, splits, plan, preprocess, world)
     model = build_model(recipe, saved, splits, plan, world, changes)
-    precision = choose_precision(recipe.train.precision, world.device, model.width)
-    narrow_stream(model, precision == "bf16_stream")
+    precision = settle_precision(recipe, model, world)
     agree = world.any if recipe.train.shard == "full" else bool  # processes with parts judge every batch together
     loss = build_loss(recipe, splits, world)
     in_precision = partial(autocast, world.device, precision)
@@ -159,6 +158,13 @@ def wire(
         journal=Journal(folder, task.shown, writes=world.is_first, trackers=trackers),
         progress=progress,
     )
+
+
+def settle_precision(recipe: Recipe, model: Classifier, world: World) -> Precision:
+    """Choose what `model` computes in, and have its tokens stay so between blocks if that is asked for."""
+    precision = choose_precision(recipe.train.precision, world.device, model.width)
+    narrow_stream(model, precision == "bf16_stream")
+    return precision
 
 
 def find_teacher(recipe: Recipe, splits: Splits, plan: Plan, preprocess: Preprocess, world: World) -> Teacher | None:
