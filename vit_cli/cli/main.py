@@ -21,6 +21,7 @@ from vit_cli.cli import (
     export,
     finetune,
     import_weights,
+    inspect,
     predict,
     probe,
     recipe,
@@ -71,6 +72,9 @@ app.command("eval", rich_help_panel=USE, epilog="Example: vit eval runs/latest -
 app.command("predict", rich_help_panel=USE, epilog="Example: vit predict runs/latest photos/*.jpg --top 3")(
     predict.predict
 )
+app.command("inspect", rich_help_panel=USE, epilog="Example: vit inspect runs/latest --only attention --layer 1")(
+    inspect.inspect
+)
 app.command("probe", rich_help_panel=USE, epilog="Example: vit probe runs/latest --data photos --only fewshot,knn")(
     probe.probe
 )
@@ -78,7 +82,6 @@ app.command("import", rich_help_panel=USE, epilog="Example: vit import vit_base_
     import_weights.import_weights
 )
 app.command("export", rich_help_panel=USE, epilog="Example: vit export runs/latest --format onnx")(export.export)
-app.command("export", rich_help_panel=USE, epilog="Example: vit export runs/latest --format timm")(export.export)
 app.command("report", rich_help_panel=USE, epilog="Example: vit report runs/latest --out report.html")(report.report)
 app.command("bench", rich_help_panel=USE, epilog="Example: vit bench imagenet_vit_s16 train.batch_size=64")(bench.bench)
 app.command("study", rich_help_panel=USE, epilog="Example: vit study positions --dry-run")(study.study)
