@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from tests.integration.conftest import Run, is_refused
 
 
+@pytest.mark.slow
 def test_runs_are_listed_and_compared(vit: Run, recipe: Path, tmp_path: Path) -> None:
     short = ("-q", "train.steps=3", "eval.every=1 steps", "model.depth=1")
     assert vit("train", recipe, *short, "--name", "one").code == 0
