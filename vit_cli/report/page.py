@@ -183,10 +183,7 @@ def show_learned(folder: Path) -> str:
     """Show the pictures that `vit inspect` left in the run folder."""
     paths = sorted(folder.glob("*.png"))
     limit = LARGEST_PICTURES // max(len(paths), 1)
-    return "".join(
-        f"<h3>{escape(path.stem.replace('_', ' ').capitalize())}</h3>" + show_picture(path, path.stem, "photo", limit)
-        for path in paths
-    )
+    return "".join(show_picture(path, path.stem.replace("_", " "), "photo", limit) for path in paths)
 
 
 def show_rows(rows: Sequence[Numbers], best: Numbers) -> str:
