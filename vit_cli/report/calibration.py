@@ -23,7 +23,7 @@ def draw_reliability(bins: Sequence[Bin], ece: float, out_png: Path) -> str:
         upper, lower = figure.subplots(2, 1, height_ratios=[3.2, 1], sharex=True)
         upper.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1.2, label="perfectly calibrated")
         upper.plot([], [], label="gap to the confidence", **line)
-        upper.bar([], [], color=BLUE, alpha=0.85, label="accuracy")
+        upper.bar([0], [0], width=0, color=BLUE, alpha=0.85, label="accuracy")
         for one in bins:
             place = {"x": one.low, "width": one.high - one.low, "align": "edge", "edgecolor": "white"}
             look = {"color": BLUE, "alpha": 0.85 if one.images >= FEW else 0.35}
