@@ -20,10 +20,12 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[all]"
 	@touch $@ $(VENV)/.run
 
-run: $(VENV)/.run ## train on the embedded digits, fine-tune at twice the resolution, evaluate, predict
+run: $(VENV)/.run ## train on the embedded digits, fine-tune at twice the resolution, evaluate, inspect, report, predict
 	$(BIN)/vit train digits
 	$(BIN)/vit finetune --res 32
 	$(BIN)/vit eval runs/latest
+	$(BIN)/vit inspect runs/latest
+	$(BIN)/vit report runs/latest
 	$(BIN)/python scripts/write_digits.py runs/digits
 	$(BIN)/vit predict runs/latest runs/digits --top 3
 
