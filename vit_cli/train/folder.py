@@ -141,7 +141,8 @@ def make_folder(folder: RunFolder) -> None:
 
     Raises UsageError if it can't be written, or would be elsewhere: nothing is removed where a link leads.
     """
-    for place in (folder.checkpoints, folder.model):
+    pictures = (folder.path / name for name in ("plots", "samples", "inspect"))
+    for place in (folder.checkpoints, folder.model, *pictures):
         if place.is_symlink():
             raise UsageError(f"{place} is a link to a folder elsewhere", "Remove the link, or name another --out.")
     try:
@@ -153,7 +154,7 @@ def make_folder(folder: RunFolder) -> None:
 
 
 def clear(folder: RunFolder) -> None:
-    """Remove the weights and journals of an overwritten run, so that nothing of it is mistaken for the new one's."""
+    """Remove weights, journals and pictures of an overwritten run, so that nothing of it is mistaken for the new one's."""
     journals = (
         "metrics.csv",
         "steps.jsonl",
@@ -165,9 +166,14 @@ def clear(folder: RunFolder) -> None:
         "track.json",
         "evaluation.json",
         "report.html",
+        "README.md",
+        *(f"plots/{name}.png" for name in ("curves", "confusion_matrix", "reliability", "scatter")),
+        *(f"samples/{name}.png" for name in ("train_batch", "predictions", "worst")),
     )
+    inspected = folder.path / "inspect/inspect.json"
+    learned = [*inspected.parent.glob("*.png"), inspected] if inspected.is_file() else []
     weights = [*folder.checkpoints.glob("*.pt"), folder.model / CONFIG, folder.model / WEIGHTS]
-    for old in [*weights, *(folder.path / name for name in journals)]:
+    for old in [*weights, *learned, *(folder.path / name for name in journals)]:
         old.unlink(missing_ok=True)
 
 

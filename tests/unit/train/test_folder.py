@@ -120,11 +120,16 @@ OF_THE_OLD_RUN = [
     "bad_images.jsonl",
     "train.log",
     "summary.json",
+    "README.md",
+    "plots/curves.png",
+    "samples/worst.png",
+    "inspect/inspect.json",
+    "inspect/rollout.png",
 ]
-OF_THE_USER = ["notes.txt", "checkpoints/notes.txt", "model/tokenizer.json", "photos/step-000001.pt"]
+OF_THE_USER = ["notes.txt", "checkpoints/notes.txt", "model/tokenizer.json", "photos/step-000001.pt", "samples/cat.png"]
 
 
-def test_overwriting_removes_the_old_weights_and_journals_and_nothing_else(here: Path) -> None:
+def test_overwriting_removes_the_old_weights_journals_and_pictures_and_nothing_else(here: Path) -> None:
     for name in OF_THE_OLD_RUN + OF_THE_USER:
         path = here / "mine" / name
         path.parent.mkdir(parents=True, exist_ok=True)
