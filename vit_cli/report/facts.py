@@ -64,7 +64,7 @@ def format_duration(seconds: float) -> str:
 def describe_state(record: Record) -> str:
     """Say in a sentence or two how the run stands and what is damaged; nothing if it is finished and whole."""
     status = record.status
-    said = [STATES[record.state] + describe_reach(status)] if record.state in STATES else []
+    said = [STATES[record.state] + describe_reach(record)] if record.state in STATES else []
     if record.state == "running" and status.get("eta_seconds"):
         said.append(f"About {format_duration(status['eta_seconds'])} are left")
     if record.state in ("running", "crashed") and status.get("heartbeat"):
@@ -73,10 +73,12 @@ def describe_state(record: Record) -> str:
     return "".join(f"{sentence}. " for sentence in said).strip()
 
 
-def describe_reach(status: Mapping[str, Any]) -> str:
-    """Say how far a run came, and why it did not get further."""
-    step, total = status.get("step"), status.get("total_steps")
-    reached = f" at step {step:,} of {total:,}" if step is not None and total else ""
+def describe_reach(record: Record) -> str:
+    """Say how far a run came, by its status or a row that is newer, and why it did not get further."""
+    status, total = record.status, record.status.get("total_steps")
+    steps = [int(row["step"]) for row in record.rows[-1:]]
+    steps += [status["step"]] if status.get("step") is not None else []
+    reached = f" at step {max(steps):,} of {total:,}" if steps and total else ""
     return reached + (f": {status['reason']}" if status.get("reason") else "")
 
 

@@ -6,12 +6,12 @@ import csv
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from vit_cli.errors import VitError
 from vit_cli.metrics.names import MAIN
@@ -23,7 +23,6 @@ from vit_cli.section import Scale, TaskName
 from vit_cli.train.folder import RunFolder
 from vit_cli.train.lock import find_owner
 
-Item = TypeVar("Item")
 Numbers = dict[str, float]
 OBJECTS = (
     "plan.json",
@@ -152,25 +151,24 @@ def read_text(path: Path) -> str:
 
 def read_metrics(path: Path) -> list[Numbers]:
     """Read metrics.csv in order of the steps; a last line cut short by a crash is left out."""
-    lines = read_text(path).splitlines()
-    rows = readable(lambda cells: {key: as_number(value) for key, value in cells.items()}, csv.DictReader(lines))
-    return sorted(rows, key=lambda row: row["step"])
+    lines = read_text(path).replace("\0", "").splitlines()  # of a file that a lost machine left without content
+    return readable(lambda cells: {key: as_number(value) for key, value in cells.items()}, csv.DictReader(lines))
 
 
 def read_steps(path: Path) -> list[Numbers]:
     """Read steps.jsonl in order of the steps, without numbers that were not finite and a last line cut short by a crash."""
-    rows = readable(json.loads, read_text(path).splitlines())
-    finite = ({key: value for key, value in row.items() if value is not None} for row in rows)
-    return sorted(finite, key=lambda row: row["step"])
+    lines = read_text(path).splitlines()
+    return readable(lambda line: {key: value for key, value in json.loads(line).items() if value is not None}, lines)
 
 
-def readable(read: Callable[[Any], Item], lines: Any) -> Iterator[Item]:
-    """Read each of `lines`; skip what can't be read."""
+def readable(read: Callable[[Any], Numbers], lines: Iterable[Any]) -> list[Numbers]:
+    """Read each of `lines` and put them in order of their steps; skip what can't be read or has no step."""
+    rows = []
     for line in lines:
-        try:
-            yield read(line)
-        except (ValueError, TypeError):
-            continue
+        with suppress(ValueError, TypeError, AttributeError, KeyError):
+            row = read(line)
+            rows.append((float(row["step"]), row))
+    return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
 
 
 def as_number(text: str) -> float:

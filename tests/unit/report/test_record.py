@@ -31,6 +31,16 @@ def test_a_line_cut_short_by_a_crash_is_left_out(folder: RunFolder) -> None:
     assert len(read_steps(folder.path / "steps.jsonl")) == 29
 
 
+def test_lines_that_hold_no_step_are_left_out(folder: RunFolder) -> None:
+    steps, metrics = folder.path / "steps.jsonl", folder.path / "metrics.csv"
+    steps.write_text('5\n[]\n{"loss": 1.0}\n{"step": "x"}\n' + steps.read_text())
+    assert len(read_steps(steps)) == 30
+    metrics.write_text(metrics.read_text() + "\0" * 20)
+    assert len(read_metrics(metrics)) == 3
+    metrics.write_text(metrics.read_text().partition("\n")[2])
+    assert read_metrics(metrics) == []
+
+
 @pytest.mark.parametrize(
     ("status", "owner", "state"),
     [
