@@ -71,12 +71,15 @@ def show_charts(charts: Sequence[str]) -> str:
 
 
 def show_picture(path: Path, text: str, kind: str, limit: int) -> str:
-    """Put a picture into the page itself, in up to `limit` bytes."""
+    """Put a picture into the page itself, in up to `limit` bytes; say so if it is damaged."""
     if not path.is_file():
         return ""
-    kind_of_file, content = shrink(path.read_bytes(), limit)
-    with Image.open(path) as image:
-        width, height = image.size
+    try:
+        kind_of_file, content = shrink(path.read_bytes(), limit)
+        with Image.open(path) as image:
+            width, height = image.size
+    except OSError:
+        return show_note(f"{path.name} is damaged and was left out.")
     source = as_source(kind_of_file, content)
     return f'<div class="{kind}"><img src="{source}" alt="{escape(text)}" width={width} height={height}></div>'
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -32,10 +33,10 @@ from vit_cli.report.html import (
     show_tiles,
 )
 from vit_cli.report.origin import compare_with_shipped, describe_start, list_phases
-from vit_cli.report.pictures import read_tiles
+from vit_cli.report.pictures import BEST, read_tiles
 from vit_cli.report.record import Numbers, Record
 
-LARGEST_SHEET, LARGEST_PICTURES = 350_000, 900_000
+LARGEST_SHEET, LARGEST_PICTURES = 350_000, 700_000
 """Bytes of one sheet of samples, and of all pictures of what the model learned: the page stays below 3 MB."""
 MOST_ROWS, MOST_CLASSES, MOST_CHANGES, FEW = 200, 1000, 40, 15
 COLUMNS = {
@@ -65,9 +66,12 @@ class Charts:
     reliability: str = ""
 
 
-def write_page(record: Record, evaluation: Evaluation | None, charts: Charts) -> str:
-    """Write the report of a run as one HTML document, under 3 MB; samples are those that the folder has."""
-    word = WORDS[record.task_name]
+def write_page(record: Record, evaluation: Evaluation | None, charts: Charts, judged: Path | None = None) -> str:
+    """Write the report of a run as one HTML document, under 3 MB.
+
+    Pictures are those that the run folder has; those of an evaluation lie in the folder `judged` if it is given.
+    """
+    word, judged = WORDS[record.task_name], judged or record.path
     parts = {
         "numbers": ("Results", show_numbers(headline(record, evaluation))),
         "curves": ("Curves", show_charts(charts.curves)),
@@ -75,10 +79,10 @@ def write_page(record: Record, evaluation: Evaluation | None, charts: Charts) ->
         "phases": ("Phases", show_phases(record)),
         "confusion": ("Confusion", show_confusion(charts, is_large=len(record.class_names) > WITH_COUNTS)),
         "calibration": ("Calibration", f"<div class=matrix>{charts.reliability}</div>" if charts.reliability else ""),
-        "scatter": ("Predicted and true", show_picture(record.path / "plots/scatter.png", "", "plot", LARGEST_SHEET)),
+        "scatter": ("Predicted and true", show_picture(judged / "plots/scatter.png", "", "plot", LARGEST_SHEET)),
         "each": (word.capitalize(), show_each(record, evaluation)),
-        "worst": ("Worst mistakes", show_sheet(record.path / "samples/worst.png")),
-        "predictions": ("Predictions", show_sheet(record.path / "samples/predictions.png")),
+        "worst": ("Worst mistakes", show_sheet(judged / "samples/worst.png")),
+        "predictions": ("Predictions", show_sheet(judged / "samples/predictions.png")),
         "batch": ("What the model saw while training", show_sheet(record.path / "samples/train_batch.png")),
         "learned": ("What the model learned", show_learned(record.path / "inspect")),
         "evaluations": ("Evaluations", show_rows(record.rows, record.best)),
@@ -172,18 +176,30 @@ def show_sheet(path: Path) -> str:
     """Show the pictures of a sheet one by one; a sheet of an older vit as it is."""
     if not path.is_file():
         return ""
-    for quality in (85, 70, 50, 30):
-        title, tiles = read_tiles(path, quality)
-        if sum(len(tile.content) for tile in tiles) <= LARGEST_SHEET:
-            break
-    return show_tiles(title, tiles) or show_picture(path, path.stem, "photo", LARGEST_SHEET)
+    with suppress(OSError):
+        for quality in (BEST, 70, 50, 30):
+            title, tiles = read_tiles(path, quality)
+            if sum(len(tile.content) for tile in tiles) <= LARGEST_SHEET:
+                return show_tiles(title, tiles) or show_picture(path, path.stem, "photo", LARGEST_SHEET)
+    return show_picture(path, path.stem, "photo", LARGEST_SHEET)
 
 
 def show_learned(folder: Path) -> str:
-    """Show the pictures that `vit inspect` left in the run folder."""
+    """Show the pictures that `vit inspect` left in the run folder; where a page is narrow they scroll sideways."""
     paths = sorted(folder.glob("*.png"))
-    limit = LARGEST_PICTURES // max(len(paths), 1)
-    return "".join(show_picture(path, path.stem.replace("_", " "), "photo", limit) for path in paths)
+    limit = share_evenly([path.stat().st_size for path in paths], LARGEST_PICTURES)
+    return "".join(show_picture(path, path.stem.replace("_", " "), "photo wide", limit) for path in paths)
+
+
+def share_evenly(sizes: Sequence[int], total: int) -> int:
+    """Give the limit of each size with which all together are up to `total`: what small ones leave is for the large ones."""
+    left = total
+    for place, size in enumerate(sorted(sizes)):
+        limit = left // (len(sizes) - place)
+        if size > limit:
+            return limit
+        left -= size
+    return total
 
 
 def show_rows(rows: Sequence[Numbers], best: Numbers) -> str:

@@ -19,6 +19,8 @@ from vit_cli.inspect.style import FAINT, GREEN, INK, RED, drawing, save, shorten
 Pixels = NDArray[np.uint8]
 DPI = 100
 SIDE, LONGEST_SIDE = 144, 160
+BEST = 85
+"""Of a JPEG."""
 CELLS = "vit-cells"
 """The note in a PNG that says where its pictures lie."""
 GAP, FRAME, LINE, TITLE, LETTER = 16, 4, 18, 52, 8
@@ -85,8 +87,11 @@ class Tile(NamedTuple):
     is_right: bool | None
 
 
-def read_tiles(grid_png: Path, quality: int = 85) -> tuple[str, list[Tile]]:
-    """Take a grid apart: its title, and its pictures without what enlarged them; none for another PNG."""
+def read_tiles(grid_png: Path, quality: int = BEST) -> tuple[str, list[Tile]]:
+    """Take a grid apart: its title, and its pictures without what enlarged them, small ones exact at the best quality.
+
+    There are none in another PNG. Raises OSError if it is damaged.
+    """
     with Image.open(grid_png) as grid:
         notes: dict[str, str] = getattr(grid, "text", {})
         if CELLS not in notes:
@@ -98,7 +103,7 @@ def read_tiles(grid_png: Path, quality: int = 85) -> tuple[str, list[Tile]]:
     for number, (x, y) in enumerate(about["corners"]):
         picture = pixels.crop((x, y, x + width, y + height)).reduce(about["zoom"])
         packed = io.BytesIO()
-        kind = "png" if about["zoom"] > 1 else "jpeg"
+        kind = "png" if about["zoom"] > 1 and quality >= BEST else "jpeg"
         picture.save(packed, kind, quality=quality, optimize=True)
         tiles.append(
             Tile(kind, packed.getvalue(), about["captions"][number], (about["marks"] or {number: None})[number])

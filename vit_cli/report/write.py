@@ -49,15 +49,16 @@ def write_report(
     """
     record = read_record(folder)
     task, answers = record.task, evaluation.answers if evaluation else None
-    if evaluation:
+    if evaluation and page is None:
         keep_evaluation(folder, evaluation, record.best_step)
-    if task and answers and task.name == "regression":
-        draw_scatter(answers.answer, record.class_names, folder.path / "plots/scatter.png")
-    if task and answers and picture:
-        draw_answers(folder.path / "samples", answers, task, picture)
     judged = evaluation or read_evaluation(record)
     with nullcontext(folder.path) if page is None else scratch() as place:
-        html = write_page(record, judged, draw_charts(record, judged, place / "plots"))
+        if task and answers and task.name == "regression":
+            draw_scatter(answers.answer, record.class_names, place / "plots/scatter.png")
+        if task and answers and picture:
+            draw_answers(place / "samples", answers, task, picture)
+        charts = draw_charts(record, judged, place / "plots")
+        html = write_page(record, judged, charts, place if answers else folder.path)
     if page is None:
         folder.write_text("README.md", write_card(record, judged))
     target = page or folder.report

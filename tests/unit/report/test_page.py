@@ -16,7 +16,7 @@ from vit_cli.evaluate.evaluate import Evaluation
 from vit_cli.report.confusion import Pair
 from vit_cli.report.html import shrink
 from vit_cli.report.origin import find_borders
-from vit_cli.report.page import LARGEST_SHEET, MOST_ROWS, Charts, write_page
+from vit_cli.report.page import LARGEST_SHEET, MOST_ROWS, Charts, share_evenly, write_page
 from vit_cli.report.pictures import draw_grid
 from vit_cli.report.record import read_record
 from vit_cli.train.folder import RunFolder
@@ -117,15 +117,35 @@ def test_very_many_evaluations_are_thinned_but_the_best_stays(folder: RunFolder)
 
 @pytest.mark.slow
 def test_the_page_stays_below_three_megabytes(folder: RunFolder) -> None:
-    photos = torch.randint(0, 256, (40, 3, 160, 160), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    for name in ("predictions", "worst", "train_batch"):
+    random = torch.Generator().manual_seed(0)
+    for name, side in (("predictions", 160), ("worst", 96), ("train_batch", 72)):
+        photos = torch.randint(0, 256, (40, 3, side, side), dtype=torch.uint8, generator=random)
         draw_grid(photos, ["a"] * 40, folder.path / f"samples/{name}.png")
+    (folder.path / "plots").mkdir()
+    (folder.path / "plots/scatter.png").write_bytes(noise(400, 400))
     (folder.path / "inspect").mkdir()
     for number in range(12):
         (folder.path / f"inspect/{number}.png").write_bytes(noise(700, 500))
     page = write_page(read_record(folder), None, Charts())
-    assert page.count("<img") == 3 * 40 + 12
+    assert page.count("<img") == 3 * 40 + 1 + 12
     assert len(page) < 3_000_000
+
+
+def test_what_small_pictures_leave_of_the_room_is_for_the_large_ones() -> None:
+    assert share_evenly([10, 20, 500], 100) == 70
+    assert share_evenly([10, 500, 500], 100) == 45
+    assert share_evenly([10, 20, 30], 100) >= 30
+    assert share_evenly([], 100) == 100
+
+
+def test_a_damaged_picture_is_named_and_left_out(folder: RunFolder) -> None:
+    for name in ("samples/worst.png", "inspect/filters.png"):
+        (folder.path / name).parent.mkdir()
+        (folder.path / name).write_bytes(noise(20, 10)[:40])
+    read = Reader(write_page(read_record(folder), None, Charts()))
+    assert "worst.png is damaged" in read.text
+    assert "filters.png is damaged" in read.text
+    assert "img" not in read.tags
 
 
 def test_samples_are_shown_one_by_one_with_their_captions(folder: RunFolder) -> None:

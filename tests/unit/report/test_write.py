@@ -92,10 +92,14 @@ def test_scores_alone_are_enough(folder: RunFolder, evaluation: Evaluation) -> N
 
 
 @pytest.mark.slow
-def test_a_page_elsewhere_leaves_the_folder_as_it_is(folder: RunFolder, tmp_path: Path) -> None:
+def test_a_page_elsewhere_leaves_the_folder_as_it_is(
+    folder: RunFolder, tmp_path: Path, evaluation: Evaluation, picture: Callable[[int], Tensor]
+) -> None:
     before = sorted(folder.path.rglob("*"))
-    assert write_report(folder, page=tmp_path / "page.html") == tmp_path / "page.html"
-    assert "<svg class=chart" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert write_report(folder, evaluation, picture, page=tmp_path / "page.html") == tmp_path / "page.html"
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<svg class=chart" in page
+    assert "Worst mistakes" in page
     assert sorted(folder.path.rglob("*")) == before
 
 
