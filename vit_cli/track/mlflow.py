@@ -41,6 +41,7 @@ class Mlflow(Section):
         """Import what is needed; UsageError if it is not installed."""
         is_database = self.uri is None or self.uri.startswith("sqlite:")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
         bring("mlflow", "mlflow", *(("sqlalchemy", "alembic") if is_database else ()))
         for library in ("mlflow", "alembic"):
             logging.getLogger(library).setLevel(logging.WARNING)

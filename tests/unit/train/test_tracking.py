@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,44 @@ def test_a_slow_tracker_slows_nothing_down(tmp_path: Path, monkeypatch: pytest.M
     assert time.monotonic() - begin < 0.2
     made.end(finished=True)
     assert told == ["track: made_up can't keep up; the run goes on without it"]
+
+
+class Server(BaseHTTPRequestHandler):
+    """Answers as an MLflow server does, as far as a run asks."""
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        info = {"run_id": "1", "run_uuid": "1", "experiment_id": "0", "status": "RUNNING", "run_name": "run"}
+        said = {
+            "experiment": {"experiment_id": "0", "name": "vit"},
+            "run": {"info": info, "data": {}},
+            "run_info": info,
+        }
+        content = json.dumps(said).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_PATCH = answer
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.long
+def test_a_tracking_server_leaves_stdout_to_results(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow", reason='MLflow is not installed (pip install "vit-cli[mlflow]")')
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        tracker = f"mlflow, uri: 'http://127.0.0.1:{server.server_port}'"
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, tmp_path, tracker], capture_output=True, text=True, timeout=100
+        )
+        server.shutdown()
+        thread.join()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_only_finite_numbers_are_passed_on(tmp_path: Path) -> None:
