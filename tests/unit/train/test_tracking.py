@@ -227,7 +227,7 @@ class Server(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_PATCH = answer
+    do_GET = do_POST = do_PATCH = answer  # noqa: N815
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
