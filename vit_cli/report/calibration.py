@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from vit_cli.inspect.style import BLUE, FAINT, RED, drawing, save
 from vit_cli.metrics.calibration import BINS, Bin
@@ -36,6 +37,7 @@ def draw_reliability(bins: Sequence[Bin], ece: float, out_png: Path) -> str:
         upper.legend(loc="upper left")
         lower.set(xlabel="confidence in the answer", ylabel="images", xlim=(0, 1), yscale="log", ylim=(0.7, None))
         lower.yaxis.set_major_formatter("{x:,.0f}")
+        lower.yaxis.set_minor_formatter(NullFormatter())  # its own writes powers as formulas where there are few images
         total = sum(one.images for one in bins)
         note = (
             "Bars below the dashed line: surer than right; above it: more often right than sure.\n"

@@ -10,7 +10,7 @@ import matplotlib.axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from vit_cli.inspect.style import BLUE, FAINT, GREEN, INK, ORANGE, RED, VIOLET, drawing, save, shorten
 
@@ -72,7 +72,10 @@ def draw_lines(axes: matplotlib.axes.Axes, arms: Sequence[Mapping[str, Any]], su
         means = [arm["mean"] for arm in own]
         axes.plot([aside * arm["at"] for arm in own], means, "-o", color=color, label=name or None, markersize=5)
     axes.set_xscale("log")
-    if summary["axis"] != FLOPS:
+    if summary["axis"] == FLOPS:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
         axes.set_xticks(sorted({arm["at"] for arm in arms}))
         axes.minorticks_off()
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

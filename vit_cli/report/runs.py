@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from vit_cli.errors import UsageError
 from vit_cli.metrics.names import MAIN
-from vit_cli.report.record import Record, read_record
+from vit_cli.report.record import Record, read_object, read_record
 from vit_cli.train.folder import RunFolder
 
-BROKEN = "broken"
+BROKEN, RESULT = "broken", "result.json"
 TRACES = ("recipe.yaml", "resolved.yaml", "status.json", "checkpoints")
 """What tells a run folder from any other, even if most of it is gone."""
 
@@ -55,20 +55,22 @@ def summarise(path: Path) -> Summary:
 
 
 def describe_run(record: Record) -> Summary:
-    """Describe a run as far as its files tell."""
-    recipe, best, metric = record.plain_recipe, record.best, MAIN[record.task_name]
+    """Describe a run as far as its files tell; a finished one of a study has its last scores, and little else."""
+    recipe, result = record.plain_recipe, read_object(record.path / RESULT) or {}
+    best = record.best or result.get("scores", {})
+    metric = MAIN[recipe.get("task", record.task_name)]
     res = record.config.get("res") or recipe.get("model", {}).get("res")
     is_broken = record.damaged or not recipe
     return Summary(
         run=record.path.name,
         path=str(record.path.absolute()),
-        state=BROKEN if is_broken else record.state,
+        state=BROKEN if is_broken else "finished" if result else record.state,
         model=name_model(recipe.get("model") or {}),
         res="x".join(map(str, res if isinstance(res, list) else (res, res))) if res else None,
         metric=metric if metric in best else None,
         score=best.get(metric),
-        epochs=record.epochs,
-        seconds=record.summary.get("train_seconds"),
+        epochs=best.get("epoch") if result else record.epochs,
+        seconds=record.summary.get("train_seconds", result.get("seconds")),
         bytes=count_bytes(record.path),
         begun=read_time(record.path),
     )

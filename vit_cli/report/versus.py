@@ -49,12 +49,17 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
     for recipe in recipes[1:]:
         for one in differences(recipes[0], recipe):
             keys.setdefault(one.key, [])
-    settings = {key: [find_value(recipe, key) for recipe in recipes] for key in keys}
+    settings = {key: values for key in keys if differ(values := [find_value(recipe, key) for recipe in recipes])}
     scores = [gather_scores(record, read_evaluation(record)) for record in records]
     results = {
         name: [one.get(name) for one in scores] for name in dict.fromkeys(name for one in scores for name in one)
     }
     return Comparison(name_apart(records), settings, results | describe_costs(records), records)
+
+
+def differ(values: Sequence[Any]) -> bool:
+    """Tell whether values differ; a key that is not there counts as one that is off."""
+    return any(value != values[0] for value in values)
 
 
 def find_value(plain: Any, key: str) -> Any:

@@ -18,3 +18,8 @@ def test_one_full_bin_is_drawn_at_its_place(tmp_path: Path) -> None:
     columns = np.flatnonzero(blue[120:].sum(0) > 50)  # below the legend
     assert 0.75 * pixels.shape[1] < columns.min()
     assert columns.max() < 0.95 * pixels.shape[1]
+
+
+def test_few_images_are_counted_in_plain_numbers(tmp_path: Path) -> None:
+    drawn = draw_reliability([Bin(0.2, 0.2667, 2, 0.25, 0.0)], 0.25, tmp_path / "reliability.png")
+    assert "mathdefault" not in drawn

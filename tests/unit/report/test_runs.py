@@ -1,11 +1,13 @@
 """Listing runs."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from vit_cli.errors import UsageError
+from vit_cli.recipe.load import load_recipe, to_yaml
 from vit_cli.report.runs import list_runs, name_model, read_time
 from vit_cli.train.folder import RunFolder
 
@@ -15,6 +17,17 @@ def test_a_run_is_told_in_a_line(folder: RunFolder) -> None:
     told = (run.run, run.state, run.res, run.metric, run.score, run.epochs, run.seconds)
     assert told == (folder.path.name, "finished", "8x8", "top1", 60.0, 3.0, 131.2)
     assert run.bytes == sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file())
+
+
+def test_a_finished_run_of_a_study_has_the_scores_that_were_kept(tmp_path: Path) -> None:
+    run = tmp_path / "0123456789abcdef"
+    run.mkdir()
+    (run / "resolved.yaml").write_text(to_yaml(load_recipe("digits_multilabel").recipe))
+    scores = {"step": 40, "epoch": 2.0, "val_loss": 1.5, "map": 61.5}
+    (run / "result.json").write_text(json.dumps({"scores": scores, "seconds": 4.5}))
+    (found,) = list_runs(tmp_path)
+    assert (found.state, found.metric, found.score) == ("finished", "map", 61.5)
+    assert (found.epochs, found.seconds) == (2.0, 4.5)
 
 
 @pytest.mark.parametrize(
