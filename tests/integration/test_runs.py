@@ -38,5 +38,11 @@ def test_runs_are_listed_and_compared(vit: Run, recipe: Path, tmp_path: Path) ->
     text = vit("run", "compare", one, two).out
     assert text.splitlines()[1].split() == ["optim.lr", "0.002", "0.0005"]
     assert "the recipes are equal" in vit("run", "compare", one, one).err
+    other = vit("train", "digits_small", *short, "--name", "three", "train.epochs=null")
+    assert other.code == 0, other.err
+    (three,) = (run["path"] for run in json.loads(vit("run", "list", "--json").out) if run["run"].endswith("three"))
+    settings = json.loads(vit("run", "compare", one, three, "--json").out)["settings"]
+    assert "data.train.name" in settings
+    assert all(before != after for before, after in settings.values()), "an absent key is equal to one that is off"
     assert is_refused(vit("run", "compare", one, tmp_path / "runs/wreck"), 2, "is no run folder")
     assert is_refused(vit("run", "compare", one), 2, "two runs or more")

@@ -21,5 +21,6 @@ def test_one_full_bin_is_drawn_at_its_place(tmp_path: Path) -> None:
 
 
 def test_few_images_are_counted_in_plain_numbers(tmp_path: Path) -> None:
-    drawn = draw_reliability([Bin(0.2, 0.2667, 2, 0.25, 0.0)], 0.25, tmp_path / "reliability.png")
+    bins = [Bin(0.2, 0.2667, 3, 0.25, 0.0), Bin(0.2667, 0.3333, 5, 0.3, 0.4)]
+    drawn = draw_reliability(bins, 0.1, tmp_path / "reliability.png")
     assert "mathdefault" not in drawn
