@@ -9,7 +9,7 @@ from typing import Any
 from vit_cli.augment.preprocess import Preprocess
 from vit_cli.checkpoint.model import Saved
 from vit_cli.data.imagenet import are_same
-from vit_cli.data.source import source_from_path, with_columns
+from vit_cli.data.source import Plain, Source, source_from_path, with_columns
 from vit_cli.data.targets import open_source
 from vit_cli.errors import UsageError
 from vit_cli.evaluate.open import open_weights
@@ -35,8 +35,9 @@ def load_finetuning(
         plain["model"] = plain["model"] | {"res": res}
     if data is not None:
         own = plain.get("data", {}).get("train")
-        train, val = (with_columns(part, own) if part else None for part in source_from_path(data))
-        plain["data"] = plain.get("data", {}) | {"train": train, "val": val}
+        given, given_val = source_from_path(data)
+        train, val = with_columns(given, own), with_columns(given_val, own) if given_val else None
+        plain["data"] = put_images(plain.get("data", {}), train, val)
         asked = load_finetune(recipe, changes, base=plain, weights=saved.path, given_data=True).recipe
         classes = open_source(asked.data.train, asked.task).classes
         is_same = set(classes) == set(saved.class_names) or are_same(saved.class_names, classes)
@@ -51,6 +52,13 @@ def load_finetuning(
             "Write the weights as FROM: vit finetune WEIGHTS",
         )
     return loaded
+
+
+def put_images(data: Plain, train: Plain, val: Plain | None) -> Plain:
+    """Put images into a section; its fold, and the fraction of them that is learned from, are of its own images alone."""
+    is_same = bool(data) and read_section(Source, data["train"]) == read_section(Source, train)
+    others = () if is_same and val is None else ("fold",) if is_same else ("fold", "fraction")
+    return {key: value for key, value in data.items() if key not in others} | {"train": train, "val": val}
 
 
 def names_data(recipe: str, changes: Sequence[str]) -> bool:
