@@ -48,7 +48,9 @@ def name_classes(images: Samples, names: Sequence[str]) -> Samples:
     """
     if set(images.classes) == set(PLACES) != set(names) and are_imagenets(names):
         places = np.array([int(name) for name in images.classes], dtype=np.int64)
-        return View(images, np.arange(len(images)), places[images.labels], names)
+        is_marked = images.labels.ndim > 1  # a mark for each class
+        labels = images.labels[:, np.argsort(places)] if is_marked else places[images.labels]
+        return View(images, np.arange(len(images)), labels, names)
     return name_wordnet(images, names)
 
 

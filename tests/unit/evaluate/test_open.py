@@ -19,6 +19,7 @@ from vit_cli.checkpoint.model import open_model, write_model
 from vit_cli.data.imagenet import PLACES, are_same, imagenet_names, name_wordnet
 from vit_cli.data.imagenet import name_classes as name_imagenets
 from vit_cli.data.samples import Pixels
+from vit_cli.data.targets import as_marks
 from vit_cli.dist.world import join_world
 from vit_cli.errors import CheckpointError, UsageError, VitError
 from vit_cli.evaluate.open import make_unique, name_classes, open_weights, tell_import
@@ -258,6 +259,13 @@ def test_folders_named_by_all_places_are_imagenets_classes(names: tuple[str, ...
     labels = np.array([folders.index("2"), folders.index("10"), folders.index("999")])
     named = name_imagenets(Pixels("x", np.zeros((3, 2, 2), np.uint8), labels, folders), names)
     assert [named.classes[label] for label in named.labels] == [names[2], names[10], names[999]]
+
+
+def test_marks_of_folders_named_by_places_go_to_their_classes() -> None:
+    folders = sorted(PLACES)
+    pixels = Pixels("x", np.zeros((2, 2, 2), np.uint8), np.array([folders.index("2"), folders.index("10")]), folders)
+    named = name_imagenets(as_marks(pixels), imagenet_names())
+    assert (named.labels.argmax(axis=1).tolist(), named.labels.sum()) == ([2, 10], 2)
 
 
 def test_some_places_or_a_model_that_knows_them_by_number_are_left_alone() -> None:
