@@ -9,6 +9,7 @@ from vit_cli.checkpoint.model import Saved
 from vit_cli.data.open import open_evaluation, open_splits
 from vit_cli.data.samples import Samples, UnknownClassError, count_images, listed
 from vit_cli.data.source import Plain, Source, parquet, source_from_path, with_columns
+from vit_cli.data.split import leave_out
 from vit_cli.data.targets import match, tells_labels
 from vit_cli.errors import DataError, UsageError
 from vit_cli.evaluate.class_names import are_numbers, explain_numbers
@@ -31,8 +32,10 @@ def open_own_data(saved: Saved, split: str | None = None) -> Samples:
             f"--split {split}: a model's own data has the splits train and val", "Other data: --data DIR --split NAME"
         )
     names, task, scale = saved.class_names, read_task(saved).name, read_scale(saved)
+    if data.val is not None and split == "train":
+        return leave_out(open_evaluation(data.train, names, task, scale), data.fraction)
     if data.val is not None:
-        return open_evaluation(data.train if split == "train" else data.val, names, task, scale)
+        return open_evaluation(data.val, names, task, scale)
     splits = open_splits(data.train, None, data.parting, saved.about.get("held"), names, task, scale)
     return match(splits.train if split == "train" else splits.val, names, splits.title, task)
 

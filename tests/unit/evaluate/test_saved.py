@@ -74,6 +74,8 @@ def test_validation_images_of_their_own_are_opened_without_those_of_training(tmp
     data = {key: folder_section(tmp_path / key) for key in ("train", "val")}
     saved = save(tmp_path / "model", data).saved
     assert len(open_own_data(saved, "train")) == 4
+    half = save(tmp_path / "half", data | {"fraction": 0.5}).saved
+    assert open_own_data(half, "train").labels.tolist() == [0, 1]
     shutil.rmtree(tmp_path / "train")
     assert open_own_data(saved).labels.tolist() == [1, 1, 1]
     with pytest.raises(DataError, match="train"):
