@@ -154,7 +154,7 @@ def evaluate(
         saved = runnable.saved
         task = read_task(saved)
         check_known(gates, score_names(task, asked), task.name)
-        check_asked(asked, saved)
+        check_asked(asked, runnable)
         if per_class and task.name == "classification":
             check_classes(len(task.names))
         samples = open_folder_data(data, split, saved) if data else open_own_data(saved, split)

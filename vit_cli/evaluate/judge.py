@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vit_cli.checkpoint.model import Saved
 from vit_cli.data.samples import Samples
 from vit_cli.dist.world import World
 from vit_cli.errors import UsageError
@@ -15,7 +14,7 @@ from vit_cli.evaluate.evaluate import Evaluation
 from vit_cli.evaluate.real import Real, open_real, score_real
 from vit_cli.evaluate.robustness import Robustness, judge_corrupted
 from vit_cli.evaluate.runnable import Runnable
-from vit_cli.evaluate.saved import Ready, check_resolutions, evaluate_saved, read_task
+from vit_cli.evaluate.saved import Ready, evaluate_saved, read_task
 from vit_cli.metrics.names import WORDS
 
 
@@ -58,10 +57,10 @@ class Judged:
         return facts
 
 
-def check_asked(asked: Asked, saved: Saved) -> None:
+def check_asked(asked: Asked, runnable: Runnable) -> None:
     """Raise UsageError, before any image is read, for what can't be asked of a model."""
-    check_resolutions(saved, [res for res in asked.resolutions if res is not None])
-    task = read_task(saved)
+    runnable.check([res for res in asked.resolutions if res is not None])
+    task = read_task(runnable.saved)
     if asked.real and task.name != "classification":
         raise UsageError(f"--real is for models that tell one class of an image; this one learned {task.name}")
 

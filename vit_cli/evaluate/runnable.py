@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from vit_cli.checkpoint.model import Saved
 from vit_cli.dist.world import World
 from vit_cli.errors import UsageError
 from vit_cli.evaluate.onnx import ENDING, OnnxModel, open_onnx
-from vit_cli.evaluate.saved import Ready, make_ready, open_saved
+from vit_cli.evaluate.saved import Ready, check_resolutions, make_ready, open_saved
 from vit_cli.recipe.plain import read_section
 from vit_cli.section import Grid, as_grid
 
@@ -21,11 +21,13 @@ from vit_cli.section import Grid, as_grid
 class Runnable:
     """What was saved, and what makes it ready at a resolution; None is its own.
 
-    `ready_at` raises UsageError for a resolution that it does not take, CheckpointError for weights that do not fit.
+    `check` raises UsageError for resolutions that it does not take, before anything is computed. `ready_at` raises the same,
+    and CheckpointError for weights that do not fit.
     """
 
     saved: Saved
     ready_at: Callable[[int | tuple[int, int] | None], Ready]
+    check: Callable[[Sequence[int]], None]
 
 
 def open_runnable(path: Path, world: World) -> Runnable:
@@ -35,9 +37,9 @@ def open_runnable(path: Path, world: World) -> Runnable:
     """
     if path.suffix != ENDING:
         saved = open_saved(path)
-        return Runnable(saved, partial(make_ready, saved, world))
+        return Runnable(saved, partial(make_ready, saved, world), partial(check_resolutions, saved))
     model, saved = open_onnx(path, world.device)
-    return Runnable(saved, partial(make_ready_exported, model, saved))
+    return Runnable(saved, partial(make_ready_exported, model, saved), partial(check_exported, saved))
 
 
 def get_runnable(path: Path, world: World, res: int | tuple[int, int] | None = None) -> Ready:
@@ -47,11 +49,17 @@ def get_runnable(path: Path, world: World, res: int | tuple[int, int] | None = N
 
 def make_ready_exported(model: OnnxModel, saved: Saved, res: int | tuple[int, int] | None) -> Ready:
     """Make an exported file ready; UsageError for another `res` than its own."""
-    own = Grid(*saved.about["res"])
-    if res is not None and as_grid(res) != own:
-        raise UsageError(
-            f"--res {res}: {saved.path} takes images of {own} pixels and no others",
-            "Name the checkpoint, or export that at it.",
-        )
-    images: Preprocess = read_section(Preprocess, saved.about["preprocess"])
+    check_exported(saved, () if res is None else (res,))
+    own, images = Grid(*saved.about["res"]), read_section(Preprocess, saved.about["preprocess"])
     return Ready(saved, model.eval(), own, images, "fp32", None, (f"runs in {model.runtime}",))
+
+
+def check_exported(saved: Saved, resolutions: Sequence[int | tuple[int, int]]) -> None:
+    """Raise UsageError for another resolution than the one that a file was exported at."""
+    own = Grid(*saved.about["res"])
+    for res in resolutions:
+        if as_grid(res) != own:
+            raise UsageError(
+                f"--res {res}: {saved.path} takes images of {own} pixels and no others",
+                "Name the checkpoint, or export that at it.",
+            )

@@ -18,7 +18,7 @@ from vit_cli.evaluate.judge import Asked, check_asked, judge
 from vit_cli.evaluate.mirror import Mirrored
 from vit_cli.evaluate.robustness import Robustness, read_kinds
 from vit_cli.evaluate.runnable import Runnable
-from vit_cli.evaluate.saved import Ready, evaluate_saved, make_ready
+from vit_cli.evaluate.saved import Ready, check_resolutions, evaluate_saved, make_ready
 from vit_cli.section import Scale
 
 
@@ -36,7 +36,7 @@ def samples() -> Samples:
 
 
 def runnable(ready: Ready) -> Runnable:
-    return Runnable(ready.saved, partial(make_ready, ready.saved, ALONE))
+    return Runnable(ready.saved, partial(make_ready, ready.saved, ALONE), partial(check_resolutions, ready.saved))
 
 
 def note_nothing(_text: str) -> None:
@@ -71,7 +71,7 @@ def test_each_resolution_is_judged_as_if_alone(ready: Ready, samples: Samples) -
 
 def test_all_resolutions_that_do_not_fit_are_told_at_once(ready: Ready) -> None:
     with pytest.raises(UsageError) as caught:
-        check_asked(Asked(resolutions=(9, 8, 15)), ready.saved)
+        check_asked(Asked(resolutions=(9, 8, 15)), runnable(ready))
     assert "--res 9: 9 is not a multiple of patch 4" in caught.value.problem
     assert "--res 15: 15 is not a multiple of patch 4; the nearest are 12 and 16" in caught.value.problem
 
@@ -112,6 +112,6 @@ def test_kinds_are_named_in_any_order_and_unknown_ones_told_at_once() -> None:
 @pytest.mark.parametrize("task", ["multilabel", "regression"])
 def test_real_is_for_classes(tmp_path: Path, task: str) -> None:
     about = {"scale": Scale(mean=(0.0, 0.0), std=(1.0, 1.0)).model_dump(mode="json")} if task == "regression" else {}
-    saved = save(tmp_path, task=task, **about).saved
+    ready = save(tmp_path, task=task, **about)
     with pytest.raises(UsageError, match=f"one class of an image; this one learned {task}"):
-        check_asked(Asked(real=tmp_path / "real.json"), saved)
+        check_asked(Asked(real=tmp_path / "real.json"), runnable(ready))

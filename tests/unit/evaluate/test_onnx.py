@@ -15,9 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 from vit_cli.augment.preprocess import Preprocess
 from vit_cli.dist.world import World
 from vit_cli.errors import CheckpointError, UsageError
+from vit_cli.evaluate.judge import Asked, check_asked
 from vit_cli.evaluate.onnx import open_onnx
 from vit_cli.evaluate.predict import predict_images
-from vit_cli.evaluate.runnable import get_runnable
+from vit_cli.evaluate.runnable import get_runnable, open_runnable
 from vit_cli.evaluate.saved import get_ready
 
 WORLD = World(0, 1, torch.device("cpu"))
@@ -71,6 +72,14 @@ def test_a_file_that_takes_bytes_gets_them_as_they_are(tmp_path: Path) -> None:
     means = images.float().mean((2, 3)).numpy()
     np.testing.assert_allclose(whole.model(whole.prepare(images)), means @ WEIGHTS, rtol=1e-5)
     np.testing.assert_allclose(plain.model(plain.prepare(images)), (means / 127.5 - 1) @ WEIGHTS, rtol=1e-4, atol=1e-5)
+
+
+def test_other_resolutions_are_refused_before_any_is_judged(tmp_path: Path) -> None:
+    about = ABOUT | {"model": {"name": "vit", "patch": 2, "res": [4, 6]}}  # its patches would divide 4 and 8
+    runnable = open_runnable(write_file(tmp_path / "model.onnx", about), WORLD)
+    with pytest.raises(UsageError, match=r"--res 8: .* takes images of 4x6 pixels and no others"):
+        check_asked(Asked(resolutions=(8, 4)), runnable)
+    check_asked(Asked(), runnable)
 
 
 def test_predictions_are_named_by_the_metadata(tmp_path: Path) -> None:
