@@ -12,7 +12,7 @@ from vit_cli.cli import flags
 from vit_cli.cli.console import finite, make_progress
 from vit_cli.cli.gates import check_gates, check_known, read_gates
 from vit_cli.cli.judged import Shown, show_judged
-from vit_cli.errors import UsageError
+from vit_cli.errors import TrainingError, UsageError
 
 if TYPE_CHECKING:
     from vit_cli.data.samples import Samples
@@ -192,7 +192,8 @@ def check_predictions(path: Path, resolutions: int) -> None:
         raise UsageError(f"--predictions {path} is a folder", "Name a file, such as predictions.csv.")
     if not path.parent.is_dir():
         raise UsageError(f"--predictions {path}: there is no folder {path.parent}", "Make it first.")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    place = path.resolve()
+    if not os.access(place if place.exists() and not place.is_file() else place.parent, os.W_OK):
         raise UsageError(f"--predictions {path} can't be written", "Name a place that you can write in.")
 
 
@@ -225,6 +226,8 @@ def save_predictions(path: Path, evaluation: Evaluation, samples: Samples, ready
         write_predictions(path, evaluation.answers, samples, ready.task)
     except OSError as error:
         raise UsageError(f"--predictions {path} can't be written: {error.strerror}") from error
+    except TrainingError as error:
+        raise UsageError(f"--predictions: {error.problem}", "Is the disk full or read-only?") from error
 
 
 def save_all(folder: Path, judged: Judged, shown: Shown, samples: Samples) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vit_cli.augment.fit import Fit
 from vit_cli.augment.preprocess import Preprocess, build_eval_transform, normalise
+from vit_cli.checkpoint.commit import commit
 from vit_cli.checkpoint.model import Saved
 from vit_cli.data.ahead import keep_memory
 from vit_cli.data.decode import MAX_PIXELS
@@ -228,10 +229,17 @@ def count_workers(ready: Ready, samples: Samples, world: World) -> int:
 
 
 def write_predictions(path: Path, answers: Answers, samples: Samples, task: Task) -> None:
-    """Write a CSV with a line per image, in the order of the data."""
-    answer = answers.answer
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", *task.heads(), "loss"])
-        for place, (index, loss) in enumerate(zip(answers.indices, answers.losses, strict=True)):
-            writer.writerow([samples.name(int(index)), *task.cells(answer, place), repr(float(loss))])
+    """Write a CSV with a line per image, in the order of the data: whole or not at all, but for pipes and devices."""
+    answer, place = answers.answer, path.resolve()
+
+    def write(aside: Path) -> None:
+        with aside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", *task.heads(), "loss"])
+            for row, (index, loss) in enumerate(zip(answers.indices, answers.losses, strict=True)):
+                writer.writerow([samples.name(int(index)), *task.cells(answer, row), repr(float(loss))])
+
+    if place.exists() and not place.is_file():
+        write(place)
+    else:
+        commit(place, write)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -13,12 +14,13 @@ from PIL import Image
 from tests.unit.data.pictures import write_folder, write_parquet
 from vit_cli.augment.preprocess import Preprocess
 from vit_cli.checkpoint.model import write_model
+from vit_cli.data.samples import subset
 from vit_cli.data.synthetic import Synthetic
 from vit_cli.dist.world import World
 from vit_cli.errors import CheckpointError, DataError, UsageError
 from vit_cli.evaluate.images import open_folder_data, open_own_data
 from vit_cli.evaluate.predict import predict_images
-from vit_cli.evaluate.saved import Ready, count_workers, evaluate_saved, get_ready
+from vit_cli.evaluate.saved import Ready, count_workers, evaluate_saved, get_ready, write_predictions
 from vit_cli.models.vit import Vit
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -118,3 +120,18 @@ def test_few_images_are_loaded_in_place_and_many_by_workers(tmp_path: Path, monk
     assert (count_workers(ready, few, ALONE), count_workers(ready, many, ALONE)) == (0, 7)
     said = save(tmp_path, {"train": {"name": "synthetic"}, "workers": 0})
     assert count_workers(said, many, ALONE) == 0
+
+
+def test_predictions_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    ready, samples = save(tmp_path / "model"), Synthetic(images=3, classes=2, size=8).open()
+    answers = evaluate_saved(ready, samples, ALONE).answers
+    assert answers is not None
+    path, link = tmp_path / "predictions.csv", tmp_path / "link.csv"
+    link.symlink_to(path)
+    write_predictions(link, answers, samples, ready.task)
+    whole = path.read_text()
+    assert (len(whole.splitlines()), link.is_symlink()) == (4, True)
+    with pytest.raises(IndexError):
+        write_predictions(path, answers, subset(samples, np.arange(2)), ready.task)
+    assert path.read_text() == whole
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link.csv", "model", "predictions.csv"]
