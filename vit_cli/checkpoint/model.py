@@ -86,6 +86,13 @@ def check_parts(content: Mapping[str, Any], path: Path) -> None:
     check_about(content["about"], path)
 
 
+def find_home(model: Path) -> Path:
+    """Give the run that a model, a model folder or a checkpoint belongs to, or else the folder that it is in."""
+    folder = model if model.is_dir() else model.parent
+    is_inside = folder.name in ("model", "checkpoints") and (folder.parent / "resolved.yaml").is_file()
+    return folder.parent if is_inside else folder
+
+
 def open_folder(path: Path) -> Saved:
     """Read a model folder, or the one inside a run folder; a run that has none yet gives its last checkpoint."""
     folder = path if (path / CONFIG).is_file() else path / "model"

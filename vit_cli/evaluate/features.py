@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vit_cli import __version__
 from vit_cli.checkpoint.file import canonical
+from vit_cli.checkpoint.model import find_home
 from vit_cli.checkpoint.npz import read_npz, write_npz
 from vit_cli.data.fingerprint import fingerprint
 from vit_cli.data.samples import Files, Samples, View
@@ -144,7 +145,4 @@ def as_numbers(key: str) -> NDArray[np.int64]:
 
 def find_place(model: Path) -> Path:
     """Give the folder that keeps features of a model: `features` in its run, or beside the file or in the model folder."""
-    path = model.resolve()
-    folder = path if path.is_dir() else path.parent
-    is_inside = folder.name in ("model", "checkpoints") and (folder.parent / "resolved.yaml").is_file()
-    return (folder.parent if is_inside else folder) / "features"
+    return find_home(model.resolve()) / "features"

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from vit_cli.checkpoint.commit import sync, told
-from vit_cli.checkpoint.model import CONFIG
 from vit_cli.data.samples import Samples
 from vit_cli.dist.world import World
 from vit_cli.errors import UsageError
@@ -24,7 +23,7 @@ from vit_cli.evaluate.saved import Ready, make_ready, open_saved
 from vit_cli.export.graph import OPSET, describe, hushed, write_onnx, write_program
 from vit_cli.export.int8 import Quantised, open_labelled, quantise, score
 from vit_cli.export.parity import TOLERANCE, Parity, Pictures, choose_pictures, compare
-from vit_cli.export.write import change_model, compare_models
+from vit_cli.export.write import change_model, compare_models, find_exports
 
 Runtime = Literal["onnx", "pt2"]
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -189,10 +188,8 @@ def choose_file(path: Path, target: Runtime, wishes: Wishes) -> Path:
 
 def default_file(path: Path, ending: str) -> Path:
     """Give a file in the run that `path` is of, else one where one works, named for it."""
-    run = path.parent.parent if path.parent.name == "checkpoints" else path
-    if (run / "model" / CONFIG).is_file():
-        return run / "export" / f"model{ending}"
-    return Path(f"{path.absolute().stem}{ending}")
+    exports = find_exports(path)
+    return exports / f"model{ending}" if exports else Path(f"{path.absolute().stem}{ending}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from vit_cli.augment.preprocess import Preprocess
-from vit_cli.checkpoint.model import CONFIG, WEIGHTS, Saved, write_folder
+from vit_cli.checkpoint.model import WEIGHTS, Saved, find_home, write_folder
 from vit_cli.errors import CheckpointError, UsageError
 from vit_cli.evaluate.open import open_weights, read_overrides
 from vit_cli.export.huggingface import to_huggingface
@@ -99,10 +99,14 @@ def read_source(saved: Saved, target: Format) -> Source:
 
 def default_folder(path: Path, target: Format) -> Path:
     """Give `export/<target>` in the run that `path` is of, else a folder beside where one works, named for both."""
-    run = path.parent.parent if path.parent.name == "checkpoints" else path
-    if (run / "model" / CONFIG).is_file():
-        return run / "export" / target
-    return Path(f"{path.absolute().stem}_{target}")
+    exports = find_exports(path)
+    return exports / target if exports else Path(f"{path.absolute().stem}_{target}")
+
+
+def find_exports(path: Path) -> Path | None:
+    """Give the folder for exports in the run that a model is of; None if it is of none."""
+    run = find_home(path.absolute())
+    return run / "export" if (run / "resolved.yaml").is_file() else None
 
 
 def choose_folder(folder: Path, overwrite: bool) -> Path:

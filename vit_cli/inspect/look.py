@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vit_cli.checkpoint.commit import commit
+from vit_cli.checkpoint.model import find_home
 from vit_cli.errors import DataError, UsageError
 from vit_cli.evaluate.images import open_folder_data, open_own_data
 from vit_cli.evaluate.predict import list_images
@@ -57,20 +58,13 @@ def read_only(text: str | None) -> list[str] | None:
 
 def find_place(model: Path) -> Path:
     """Give the folder for the pictures of a model: `inspect` in its run, or beside the file or in the model folder."""
-    return find_home(model) / "inspect"
-
-
-def find_home(model: Path) -> Path:
-    """Give the run that a model belongs to, or the folder that it is in."""
-    path = model.resolve()
-    folder = path if path.is_dir() else path.parent
-    is_inside = folder.name in ("model", "checkpoints") and (folder.parent / "resolved.yaml").is_file()
-    return folder.parent if is_inside else folder
+    return find_home(model.resolve()) / "inspect"
 
 
 def call(model: Path) -> str:
     """Give a model's name: that of its run, with the checkpoint's behind it, of its folder or its file."""
-    path, home = model.resolve(), find_home(model)
+    path = model.resolve()
+    home = find_home(path)
     if path.is_dir() or not (home / "resolved.yaml").is_file():
         return home.name if path.is_dir() else path.stem
     return home.name if path.stem == "model" else f"{home.name}_{path.stem}"

@@ -32,6 +32,7 @@ def test_files_get_their_names_together_or_not_at_all(tmp_path: Path) -> None:
 def test_an_export_goes_into_the_run_or_where_one_works(tmp_path: Path) -> None:
     run = tmp_path / "run"
     write(run / "model", VIT)
+    (run / "resolved.yaml").touch()
     assert choose_file(run, "onnx", Wishes()) == run / "export/model.onnx"
     assert choose_file(run / "checkpoints/best.pt", "onnx", Wishes(int8=True)) == run / "export/model.int8.onnx"
     assert choose_file(tmp_path / "weights.npz", "pt2", Wishes()) == Path("weights.pt2").absolute()

@@ -45,7 +45,8 @@ def test_a_folder_that_is_not_empty_is_left_alone_unless_asked(tmp_path: Path) -
 def test_an_export_of_a_run_goes_into_the_run(tmp_path: Path) -> None:
     run = tmp_path / "run"
     write(run / "model", VIT)
-    assert default_folder(run, "timm") == run / "export/timm"
+    (run / "resolved.yaml").touch()
+    assert default_folder(run / "model", "timm") == default_folder(run, "timm") == run / "export/timm"
     assert default_folder(run / "checkpoints/best.pt", "hf") == run / "export/hf"
     assert default_folder(tmp_path / "weights.npz", "hf") == Path("weights_hf")
 
