@@ -36,10 +36,11 @@ def test_a_dry_run_and_a_measurement_hold_together(vit: Run, recipe: Path) -> No
 
 
 def test_bf16_follows_fp32(vit: Run, recipe: Path, tmp_path: Path) -> None:
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", "bf16", "bf16_stream"):
         words = [f"train.precision={precision}", "--out", tmp_path / precision, "-q"]
         assert vit("train", recipe, "model.dropout=0", "model.drop_path=0", *words).code == 0
-    assert losses(tmp_path / "bf16") == pytest.approx(losses(tmp_path / "fp32"), abs=0.02)
+    for precision in ("bf16", "bf16_stream"):
+        assert losses(tmp_path / precision) == pytest.approx(losses(tmp_path / "fp32"), abs=0.02)
 
 
 def test_the_gpu_and_the_cpu_learn_alike(vit: Run, recipe: Path, tmp_path: Path) -> None:

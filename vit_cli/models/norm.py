@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -16,4 +17,8 @@ class Norm(nn.LayerNorm):
         """(b, n, d) -> (b, n, d)."""
         if x.dtype == torch.float32:
             return super().forward(x)
-        return torch.native_layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)[0]
+        weight, bias = self.weight, self.bias
+        if x.is_cpu:
+            return torch.native_layer_norm(x, self.normalized_shape, weight, bias, self.eps)[0]
+        with torch.autocast(x.device.type, enabled=False):  # which GPUs take only with weights of the same type
+            return F.layer_norm(x, self.normalized_shape, weight.to(x.dtype), bias.to(x.dtype), self.eps)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vit_cli.models.norm import Norm
 from vit_cli.models.resnet import Resnet
@@ -30,6 +31,18 @@ def types_of_blocks(model: ViT) -> set[torch.dtype]:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         model(torch.randn(2, 3, 16, 16))
     return seen
+
+
+@pytest.mark.skipif(torch.version.cuda is None, reason="this torch knows no GPU, not even in name")
+def test_a_norm_on_a_gpu_is_not_widened_by_autocast() -> None:
+    with FakeTensorMode(), torch.device("cuda"):  # types are worked out, and no GPU is needed
+        norm, x = Norm(8), torch.empty(2, 3, 8, dtype=torch.bfloat16)
+        torch.set_autocast_enabled("cuda", True)
+        try:
+            found = norm(x), norm(x.float()), nn.LayerNorm(8)(x)
+        finally:
+            torch.set_autocast_enabled("cuda", False)
+    assert [out.dtype for out in found] == [torch.bfloat16, torch.float32, torch.float32]
 
 
 @pytest.mark.parametrize("fields", [{}, {"pool": "gap"}, {"layer_scale": 0.1}, {"registers": 2, "drop_path": 0.5}])
