@@ -40,7 +40,8 @@ def test_a_skipped_step_leaves_the_statistics_of_all_processes_alone(shell: Shel
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("averaged", [pytest.param("null", marks=pytest.mark.long), "{decay: 0.9}"])
+@pytest.mark.long
+@pytest.mark.parametrize("averaged", ["null", "{decay: 0.9}"])
 def test_two_processes_judge_with_what_they_save(shell: Shell, averaged: str) -> None:
     assert shell.train(RESNET, f"train.ema={averaged}", processes=2).code == 0
     last = json.loads((shell.run / "summary.json").read_text())["last"]

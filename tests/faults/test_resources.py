@@ -213,6 +213,7 @@ def test_memory_that_runs_out_is_told_with_a_smaller_setting(shell: Shell) -> No
 
 
 @pytest.mark.case("V8")
+@pytest.mark.long
 def test_a_clock_that_jumps_back_and_another_time_zone_change_nothing(
     vit: Run, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,7 @@ def test_what_is_not_there_or_makes_no_sense_is_refused(vit: Run, lost: Path, tm
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_measure_together(vit_process: Run, lost: Path) -> None:
     result = vit_process("bench", lost, "--seconds", 0.05, "--devices", 2, "--json")
     assert result.code == 0, result

@@ -99,6 +99,7 @@ def test_broken_pictures_beyond_the_allowed_share_end_with_3(vit: Run, photos: P
 
 
 @pytest.mark.case("V2")
+@pytest.mark.long
 def test_a_full_disk_ends_with_5_and_the_pack_goes_on_later(vit_process: Run, tmp_path: Path) -> None:
     import resource
 
@@ -118,7 +119,8 @@ def children_of(number: int) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_pack_that_was_killed_becomes_the_same_and_leaves_no_process(
     vit_process: Run, tmp_path: Path, workers: int
 ) -> None:

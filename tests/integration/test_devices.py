@@ -59,6 +59,7 @@ def test_two_processes_train_and_evaluate_as_one(vit: Run, vit_process: Run, eve
     assert [line.split(",")[:3] for line in first] == [line.split(",")[:3] for line in second]
 
 
+@pytest.mark.long
 def test_recomputing_blocks_trains_alike_also_in_parts_on_two_processes(
     vit: Run, vit_process: Run, even: Path, tmp_path: Path
 ) -> None:
@@ -84,6 +85,7 @@ def test_an_error_of_data_is_told_once(vit_process: Run, even: Path, photos: Pat
     assert len(result.err.splitlines()) <= 3
 
 
+@pytest.mark.long
 def test_a_dry_run_prints_one_document(vit_process: Run, even: Path) -> None:
     result = vit_process("train", even, "--devices", 2, "--dry-run", "--json")
     assert result.code == 0, result

@@ -76,7 +76,7 @@ def test_filters_and_positions_need_no_images(vit: Run, tmp_path: Path) -> None:
     assert {path.name for path in Path("pictures").iterdir()} == {"filters.png", "positions.png", "inspect.json"}
 
 
-@pytest.mark.parametrize("kind", ["resnet", "map"])
+@pytest.mark.parametrize("kind", ["resnet", pytest.param("map", marks=pytest.mark.long)])
 def test_a_model_without_classes_is_looked_into_too(vit: Run, tmp_path: Path, photos: Path, kind: str) -> None:
     model = write(tmp_path / "model", kind, [])
     assert vit("inspect", model, photos, "--count", 8, "--only", "features,projection").code == 0

@@ -46,7 +46,7 @@ def test_where_memory_is_plenty_a_batch_stays_in_one_piece(vit: Run, recipe: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shard", ["none", "full"])
+@pytest.mark.parametrize("shard", ["none", pytest.param("full", marks=pytest.mark.long)])
 def test_two_processes_agree_on_a_number(vit_process: Run, recipe: Path, tmp_path: Path, shard: str) -> None:
     run = tmp_path / "two"
     result = vit_process("train", recipe, AUTO, f"train.shard={shard}", "--devices", 2, "--out", run, "-q")

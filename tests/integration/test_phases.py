@@ -22,12 +22,15 @@ DIGITS = ["data.train={name: digits}", "data.val=null"]
 @pytest.mark.parametrize(
     "changes",
     [
-        [],
-        ["data.cache=none", "data.augment_on=device", "model.positions=sincos2d"],
-        [*DIGITS, "model.positions=rope"],
-        ["data.cache=none", "data.workers=2"],
+        pytest.param([], id="cached", marks=pytest.mark.long),
+        pytest.param(
+            ["data.cache=none", "data.augment_on=device", "model.positions=sincos2d"],
+            id="device",
+            marks=pytest.mark.long,
+        ),
+        pytest.param([*DIGITS, "model.positions=rope"], id="resident"),
+        pytest.param(["data.cache=none", "data.workers=2"], id="workers", marks=pytest.mark.long),
     ],
-    ids=["cached", "device", "resident", "workers"],
 )
 def test_a_run_stopped_in_every_phase_and_at_every_border_ends_equal_to_the_bit(
     vit: Run, recipe: Path, tmp_path: Path, changes: list[str]

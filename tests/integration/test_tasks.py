@@ -167,10 +167,8 @@ def test_a_recipe_whose_parts_are_for_other_tasks_is_refused(vit: Run) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("task", "targets"),
-    [("multilabel", "target: colours"), pytest.param("regression", "targets: [grams]", marks=pytest.mark.long)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("task", "targets"), [("multilabel", "target: colours"), ("regression", "targets: [grams]")])
 def test_two_processes_learn_and_judge_as_one(vit_process: Run, tmp_path: Path, task: str, targets: str) -> None:
     recipe = write_recipe(tmp_path, task, targets, steps=10)
     for count in (1, 2):

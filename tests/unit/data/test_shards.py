@@ -441,6 +441,7 @@ def test_a_pack_whose_index_is_lost_can_be_imported(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_ten_million_images_cost_no_memory_of_their_own(tmp_path: Path) -> None:
     """In a process of its own; scripts/bench_index.py shows the same for a hundred million."""
     script = Path(__file__).parents[3] / "scripts" / "bench_index.py"

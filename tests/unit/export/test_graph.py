@@ -31,9 +31,9 @@ HYBRID = {
 CCT = {"name": "cct", "width": 32, "depth": 1, "heads": 2, "res": 16}
 FAST: dict[str, dict[str, Any]] = {
     "registers beside a class token, not square": VIT | {"registers": 2, "res": [16, 24]},
-    "hybrid": HYBRID,
 }
 KINDS: dict[str, dict[str, Any]] = {
+    "hybrid": HYBRID,
     "mean": VIT | {"pool": "gap", "positions": "sincos2d"},
     "mean beside a class token": VIT | {"pool": "cls_gap", "positions_at": "layers", "positions": "learned2d"},
     "MAP": VIT | {"pool": "map", "positions": "none", "head": "mlp"},

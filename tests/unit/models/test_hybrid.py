@@ -60,7 +60,7 @@ def to_timm(model: HybridViT) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(
     "name",
-    ["vit_tiny_r_s16_p8_224", *(pytest.param(name, marks=pytest.mark.slow) for name in list(NAMED)[1:])],
+    ["vit_tiny_r_s16_p8_224", *(pytest.param(name, marks=pytest.mark.long) for name in list(NAMED)[1:])],
 )
 def test_logits_are_those_of_timm(name: str) -> None:
     model = build(convention="timm", gelu="exact", **NAMED[name])
