@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.integration.conftest import Run, is_refused
 
 TEXT = """\
@@ -78,3 +80,21 @@ def test_a_bad_arm_is_told_before_anything_runs(vit: Run, tmp_path: Path) -> Non
     assert is_refused(vit("study", "width=3"), 2, "no study is named")
     assert is_refused(vit("study", write(tmp_path), "--arms", "x", "--out", "out"), 2, "has no arm 'x'")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_arm_that_can_not_be_trained_is_named_and_the_others_are(vit: Run, tmp_path: Path) -> None:
+    text = TEXT.replace("model.width=16, train.steps=200", "'data.train={name: folder, root: nowhere}'")
+    text = text.replace("folds: [0, 1]", "folds: [0]").replace("- {name: tuned, start: narrow", "- {name: tuned")
+    study = write(
+        tmp_path, text.replace("finetune.positions=new", "optim.lr=1e30, train.clip_norm=null, train.max_nonfinite=9")
+    )
+    result = vit("study", study, "--out", "out", "score=loss")
+    assert is_refused(result, 5, "1 run failed", "wide, fold 0, seed 0:", "nowhere is not there")
+    (summary,) = (
+        json.loads(path.read_text(), parse_constant=pytest.fail) for path in tmp_path.glob("out/*/study.json")
+    )
+    assert summary["runs"] == {"done": 2, "of": 3}
+    assert [(arm["name"], arm["mean"] is None, arm["verdict"]) for arm in summary["arms"]] == [
+        ("narrow", False, None), ("tuned", True, None), ("wide", True, None),
+    ]  # fmt: skip
+    assert is_refused(vit("study", study, "--out", "out", "-n"), 3, "arm 'wide': ", "nowhere is not there")

@@ -157,11 +157,11 @@ class Desk:
 def describe(summary: dict[str, Any], out: Path) -> str:
     """Put what came out into a table for the terminal."""
     from vit_cli.cli.layout import format_table
-    from vit_cli.study.summary import write_effect
+    from vit_cli.study.summary import tell_verdict, write_effect
 
     digits = summary["digits"]
     rows = [
-        [arm["title"], f"{arm['mean']:.{digits}f}", write_effect(arm["effect"], digits), arm["verdict"] or "reference"]
+        [arm["title"], f"{arm['mean']:.{digits}f}", write_effect(arm["effect"], digits), tell_verdict(arm)]
         for arm in summary["arms"]
         if arm["shown"] and arm["mean"] is not None
     ]

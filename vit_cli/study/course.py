@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from vit_cli.dist.world import joined
-from vit_cli.errors import Stopped, TrainingError, UsageError, VitError
+from vit_cli.errors import CheckpointError, DataError, Stopped, TrainingError, UsageError, VitError
 from vit_cli.recipe.load import to_yaml
 from vit_cli.study.jobs import Grid, Job
 from vit_cli.study.results import read_result, write_result
@@ -98,7 +98,7 @@ def run_all(grid: Grid, needed: set[str], options: Options, told: Watcher) -> li
             result = do_job(job, options, keeps_weights=job.digest in needed)
             clock.note(job, result)
             failure = ""
-        except TrainingError as error:
+        except (CheckpointError, DataError, TrainingError) as error:
             failed.add(job.digest)
             result, failure = None, error.problem
             failures.append(f"{names[job.digest][0]}: {failure}")
@@ -164,7 +164,11 @@ def estimate(grid: Grid, needed: set[str], options: Options, told: Callable[[str
         own = {job.digest: job for (name, _), job in grid.items() if name == arm}
         left = [job for digest, job in own.items() if digest in waiting]
         told(f"trying {arm}")
-        seconds = try_job(left[0], options) if left else 0.0
+        try:
+            seconds = try_job(left[0], options) if left else 0.0
+        except VitError as error:
+            error.problem = f"arm '{arm}': {error.problem}"
+            raise
         arms[arm] = {"runs": len(own), "left": len(left), "run_seconds": seconds, "seconds": seconds * len(left)}
         waiting -= own.keys()
     return {
@@ -187,6 +191,6 @@ def explain_failures(failures: list[str]) -> VitError:
     """Say which runs failed."""
     more = f"\n  and {len(failures) - 8} more" if len(failures) > 8 else ""
     return TrainingError(
-        f"{len(failures)} runs failed:\n  " + "\n  ".join(failures[:8]) + more,
+        f"{len(failures)} run{'s' if len(failures) > 1 else ''} failed:\n  " + "\n  ".join(failures[:8]) + more,
         "The same command tries them again; the others stay.",
     )

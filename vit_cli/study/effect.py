@@ -32,7 +32,7 @@ class Effect(NamedTuple):
 
 
 def compare(scores: Scores, reference: Scores, hold_out: float) -> Effect | None:
-    """Compare the runs that two arms have on the same fold with the same seed; None if there are none.
+    """Compare the runs that two arms have on the same fold with the same seed; None if there are none, or one diverged.
 
     The corrected resampled t-test (Nadeau & Bengio, "Inference for the Generalization Error", 2003, section 3): the
     variance of the mean over K folds is taken as (1/K + h / (1 - h)) times that of the folds, where `hold_out` h is the
@@ -51,6 +51,8 @@ def compare(scores: Scores, reference: Scores, hold_out: float) -> Effect | None
     else:
         sample, shared = next(iter(folds.values())), 0.0
     mean, count = fmean(sample), len(sample)
+    if not math.isfinite(mean):
+        return None
     if count < 2:
         return Effect(mean, None, None, len(cells))
     error = math.sqrt((1 / count + shared) * variance(sample))
@@ -59,10 +61,14 @@ def compare(scores: Scores, reference: Scores, hold_out: float) -> Effect | None
 
 
 def spread_over_seeds(scores: Scores) -> float | None:
-    """Give the standard deviation of runs that differ in their seed alone, pooled over folds; None without two such runs."""
+    """Give the standard deviation of runs that differ in their seed alone, pooled over folds; None without two such runs.
+
+    Runs whose score is no number are left out.
+    """
     folds: dict[int, list[float]] = {}
     for (fold, _), score in scores.items():
-        folds.setdefault(fold, []).append(score)
+        if math.isfinite(score):
+            folds.setdefault(fold, []).append(score)
     several = [values for values in folds.values() if len(values) > 1]
     freedom = sum(len(values) - 1 for values in several)
     if not freedom:

@@ -121,7 +121,8 @@ def judge(arms: Sequence[Mapping[str, Any]]) -> str:
 def write_summary(out: Path, summary: Mapping[str, Any]) -> None:
     """Write the summary and its table, each whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
+    plain = json.loads(json.dumps(summary), parse_constant=lambda _: None)  # JSON has no NaN
+    text = json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
     commit(out / "study.json", lambda aside: aside.write_text(text, encoding="utf-8"))
     commit(out / "study.md", lambda aside: aside.write_text(write_page(summary), encoding="utf-8"))
 
@@ -182,8 +183,13 @@ def write_row(arm: Mapping[str, Any], titles: Mapping[str, str], digits: int) ->
         titles.get(arm["against"], ""),
         arm["published"] or "",
         arm["expected"] or "",
-        arm["verdict"] or ("reference" if arm["against"] is None else ""),
+        tell_verdict(arm),
     ]
+
+
+def tell_verdict(arm: Mapping[str, Any]) -> str:
+    """Give the verdict on an arm in a word: nothing where there is nothing to compare it with."""
+    return arm["verdict"] or ("reference" if arm["against"] is None else "")
 
 
 def write_effect(effect: Mapping[str, Any] | None, digits: int) -> str:

@@ -78,3 +78,10 @@ def test_the_spread_over_seeds_leaves_out_what_folds_differ_in() -> None:
     scores = {(0, 0): 1.0, (0, 1): 3.0, (1, 0): 101.0, (1, 1): 103.0}
     assert spread_over_seeds(scores) == pytest.approx(math.sqrt(2))
     assert spread_over_seeds({(0, 0): 1.0, (1, 0): 2.0}) is None
+
+
+def test_a_run_that_diverged_is_no_verdict_and_no_spread() -> None:
+    scores = {(0, 0): math.nan, (0, 1): 1.0, (0, 2): 2.0}
+    assert compare(scores, ZERO, 0.2) is None
+    assert compare(ZERO, scores, 0.2) is None
+    assert spread_over_seeds(scores) == pytest.approx(math.sqrt(0.5))
