@@ -102,8 +102,8 @@ def test_without_an_evaluation_the_best_row_speaks(folder: RunFolder) -> None:
 
 
 def test_a_run_that_crashed_says_so(folder: RunFolder) -> None:
-    folder.write_json("status.json", {"status": "failed", "reason": "no <memory>", "step": 7, "total_steps": 30})
-    assert "This run failed at step 7 of 30: no &lt;memory>." in write_card(read_record(folder), None)
+    folder.write_json("status.json", {"status": "failed", "reason": "no <memory>", "step": 37, "total_steps": 60})
+    assert "This run failed at step 37 of 60: no &lt;memory>." in write_card(read_record(folder), None)
 
 
 def test_an_empty_folder_has_a_card(tmp_path: Path) -> None:
