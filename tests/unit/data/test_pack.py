@@ -39,6 +39,8 @@ from vit_cli.data.table import Table
 from vit_cli.errors import DataError, TrainingError, UsageError
 from vit_cli.keys import derive
 
+pytestmark = pytest.mark.slow  # dozens of short ones that read and write files: too much for `make check`
+
 
 def opened(folder: Path) -> Samples:
     return Shards(path=str(folder)).open()

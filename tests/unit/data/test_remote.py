@@ -34,6 +34,9 @@ from vit_cli.data.shards import Shards
 from vit_cli.data.source import Source
 from vit_cli.errors import DataError
 
+pytestmark = pytest.mark.slow  # dozens of short ones that read and write files: too much for `make check`
+
+
 Fault = Callable[["Handler"], bool]
 """Answers a request in a wrong way, and tells whether it did."""
 

@@ -32,6 +32,9 @@ from vit_cli.data.tar_import import Options, import_shards
 from vit_cli.errors import DataError, UsageError
 from vit_cli.keys import hash63
 
+pytestmark = pytest.mark.slow  # dozens of short ones that read and write files: too much for `make check`
+
+
 LONG = "a-folder-with-a-long-name/" * 9 + "picture-with-a-name-that-is-no-shorter-" * 3 + "end"
 
 

@@ -79,7 +79,9 @@ def test_a_claim_is_judged_by_what_it_expects(arms: list[tuple[str | None, str |
     assert judge([{"expected": expected, "verdict": verdict} for expected, verdict in arms]) == outcome
 
 
-@pytest.mark.parametrize("name", ["positions", "small_data", "compute"])
+@pytest.mark.parametrize(
+    "name", ["positions", *(pytest.param(name, marks=pytest.mark.slow) for name in ("small_data", "compute"))]
+)
 def test_a_plot_is_drawn_of_rows_and_of_lines(name: str, tmp_path: Path) -> None:
     summary = write_results(tmp_path, name, {"none": -3.0}, "seeds=[0]", "folds=[0, 1]")
     draw_study(summary, tmp_path / "study.png")
