@@ -26,8 +26,8 @@ run: $(VENV)/.run ## train on the embedded digits, fine-tune at twice the resolu
 	$(BIN)/vit eval runs/latest
 	$(BIN)/vit inspect runs/latest
 	$(BIN)/vit report runs/latest
-	$(BIN)/python scripts/write_digits.py runs/digits
-	$(BIN)/vit predict runs/latest runs/digits --top 3
+	$(BIN)/python scripts/write_digits.py runs/digit_pictures
+	$(BIN)/vit predict runs/latest runs/digit_pictures --top 3
 
 test: $(VENV)/.dev ## run all tests that need no GPU
 	$(PYTEST) tests -m "not fault and not long" --durations=15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from vit_cli.metrics.names import SCORES
 MOST = 2_000
 """Labelled images to score on: enough to tell a loss of a point."""
 
+LEAST_SHARE = 0.1
+"""With a smaller share of the weights in 8 bits there is nothing to gain."""
 NOTE = "onnx.infer"
 """What onnxruntime's quantiser adds to the metadata, and which is no JSON as the rest is."""
 
@@ -55,7 +58,7 @@ def quantise(source: Path, target: Path, is_parted: bool) -> int:
     """Write an ONNX file whose matrix products with weights are in 8 bits, a scale for each output; count these products.
 
     What comes in is quantised on the way, by its own range (dynamic). Weights have 7 bits: the sums of products of 8
-    overflow on CPUs without VNNI (onnxruntime's `reduce_range`). Raises UsageError if there is no such product.
+    overflow on CPUs without VNNI (onnxruntime's `reduce_range`). Raises UsageError if hardly any weight is in such a product.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -72,9 +75,13 @@ def quantise(source: Path, target: Path, is_parted: bool) -> int:
         )
     model = onnx.load(target, load_external_data=False)
     products = sum(node.op_type == "MatMulInteger" for node in model.graph.node)
-    if not products:
+    sizes = [(weights.data_type, math.prod(weights.dims)) for weights in model.graph.initializer]
+    if sum(size for kind, size in sizes if kind == onnx.TensorProto.INT8) < LEAST_SHARE * sum(
+        size for _, size in sizes
+    ):
         raise UsageError(
-            "--int8: this model has no matrix product with weights, only convolutions", "Leave --int8 out."
+            "--int8: this model's weights are in convolutions (nearly) alone, which stay in float32",
+            "Leave --int8 out.",
         )
     kept = [entry for entry in model.metadata_props if entry.key != NOTE]
     del model.metadata_props[:]

@@ -149,8 +149,11 @@ def thin(points: Values) -> tuple[Values, Values, Values, Values]:
 
 
 def mark_best(axes: matplotlib.axes.Axes, line: Line) -> None:
-    """Ring the highest score and name it."""
-    epoch, score = max(line.points, key=lambda point: point[1])
+    """Ring the score of the best weights and name it; where no row says which those are, the highest."""
+    marked = [row for row in line.rows if row.get("best") and "epoch" in row and line.key in row]
+    best_row = marked[-1] if marked else None
+    highest = max(line.points, key=lambda point: point[1])
+    epoch, score = (best_row["epoch"], line.scale * best_row[line.key]) if best_row else highest
     best = SCORES[line.key].form.format(score)
     axes.plot([epoch], [score], "o", markersize=8, markerfacecolor="none", markeredgecolor=GREEN, markeredgewidth=1.4)
     axes.set_title(f"best {best} at epoch {epoch:.3g}", loc="right", color=GREEN, fontsize=9, fontweight="normal")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from statistics import median
 from typing import Any
 
 from vit_cli.errors import VitError
@@ -48,8 +49,8 @@ def headline(record: Record, evaluation: Evaluation | None) -> dict[str, str]:
         shown["parameters"] = f"{record.summary['parameters'] / 1e6:.2f} M"
     if "train_seconds" in record.summary:
         shown["training time"] = format_duration(record.summary["train_seconds"])
-    if record.rows and "images_per_second" in record.rows[-1]:
-        shown["images per second"] = f"{record.rows[-1]['images_per_second']:,.0f}"
+    if speeds := [row["images_per_second"] for row in record.rows if "images_per_second" in row]:
+        shown["images per second"] = f"{median(speeds):,.0f}"
     return shown
 
 

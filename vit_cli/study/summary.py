@@ -44,6 +44,7 @@ def summarise(loaded: LoadedStudy, grid: Grid) -> dict[str, Any]:
     first = next(iter(grid.values())).recipe
     arms = [describe_arm(arm, results, loaded, first.data.hold_out) for arm in study.arms]
     machine = describe_environment()
+    outcome = judge(arms) if len(results) in (0, len(grid)) else f"{judge(arms)}, by {len(results)} of {len(grid)} runs"
     return {
         "study": loaded.name,
         **{key: getattr(study, key) for key in KEYS},
@@ -52,7 +53,7 @@ def summarise(loaded: LoadedStudy, grid: Grid) -> dict[str, Any]:
         "changes": list(loaded.changes),
         "folds": list(study.folds),
         "seeds": list(study.seeds),
-        "outcome": judge(arms),
+        "outcome": outcome,
         "runs": {"done": len(results), "of": len(grid)},
         "seconds": round(sum({result["digest"]: result["seconds"] for result in results.values()}.values()), 1),
         "machine": {key: machine[key] for key in ("vit", "processor", "cpus", "threads", "gpus", "packages")},
