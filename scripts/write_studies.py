@@ -62,8 +62,7 @@ how long it takes):
 
 ```console
 $ vit study positions base=cifar10_vit --out runs/cifar10_tenth \\
-    "changes=['data.train.path=cifar10/train-*.parquet', data.val=null, data.fraction=0.1, model.width=96, model.depth=4,
-      train.epochs=20, train.precision=fp32]"
+    "changes=['data.train.path=cifar10/train-*.parquet', data.val=null, data.fraction=0.1, model.width=96, model.depth=4, train.epochs=20, train.precision=fp32]"
 ```
 """
 

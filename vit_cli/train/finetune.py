@@ -56,7 +56,7 @@ def load_finetuning(
 
 def put_images(data: Plain, train: Plain, val: Plain | None) -> Plain:
     """Put images into a section; its fold, and the fraction of them that is learned from, are of its own images alone."""
-    is_same = bool(data) and read_section(Source, data["train"]) == read_section(Source, train)
+    is_same = "train" in data and read_section(Source, data["train"]) == read_section(Source, train)
     others = () if is_same and val is None else ("fold",) if is_same else ("fold", "fraction")
     return {key: value for key, value in data.items() if key not in others} | {"train": train, "val": val}
 
