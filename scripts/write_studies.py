@@ -51,18 +51,19 @@ $ python scripts/write_studies.py --take runs/studies
 about 870 runs, equal ones once; it can be stopped and started again at any time. The same files serve at full size: a change
 gives another base, and other epochs. A data set with a test split of its own has one fold; seeds are the sample then.
 
-```console
-$ vit study positions base=cifar10_vit 'folds=[0]' --devices 0 --out runs/cifar10
-$ vit study regularizers base=cifar10_vit 'folds=[0]' --out runs/cifar10 \\
+```sh
+vit study positions base=cifar10_vit 'folds=[0]' --devices 0 --out runs/cifar10
+vit study regularizers base=cifar10_vit 'folds=[0]' --out runs/cifar10 \\
     "changes=[loss.label_smoothing=0, optim.weight_decay=0, model.drop_path=0, model.attention_dropout=0, 'augment=[{name: flip}]']"
 ```
 
 A tenth of CIFAR-10 on a CPU, in five folds of the training images, from parquet files (it needs the extra `hf`; `--dry-run` says
 how long it takes):
 
-```console
-$ vit study positions base=cifar10_vit --out runs/cifar10_tenth \\
-    "changes=['data.train.path=cifar10/train-*.parquet', data.val=null, data.fraction=0.1, model.width=96, model.depth=4, train.epochs=20, train.precision=fp32]"
+```sh
+vit study positions base=cifar10_vit --out runs/cifar10_tenth \\
+    "changes=['data.train.path=cifar10/train-*.parquet', data.val=null, data.fraction=0.1, model.width=96, model.depth=4,
+      train.epochs=20, train.precision=fp32]"
 ```
 """
 
