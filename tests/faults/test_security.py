@@ -25,7 +25,7 @@ import typer.main
 from PIL import Image
 
 from tests.faults.conftest import ROOT
-from tests.integration.conftest import TINY, Result, Run, write_photos
+from tests.integration.conftest import TINY, Run, is_refused, write_photos
 from tests.unit.data.pictures import encode, picture
 from vit_cli.checkpoint.file import read_checkpoint, write_checkpoint
 from vit_cli.cli.main import app
@@ -63,15 +63,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return found
 
 
-def refused(result: Result, code: int, *words: str) -> None:
-    """Check the exit code and one message with these words."""
-    assert result.code == code, result
-    assert result.err.count("Error:") == 1
-    assert "Traceback" not in result.err
-    for word in words:
-        assert word in result.err, result.err
-
-
 def all_flags() -> Iterator[str]:
     """Give every option of every verb."""
 
@@ -99,7 +90,7 @@ def test_refusal_01_weights_of_other_programs_and_any_way_to_load_them_unsafely(
     torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
     for name in ("foreign.pth", "module.pt"):
         for command in ("eval", "finetune"):
-            refused(vit(command, tmp_path / name), 4, name)
+            assert is_refused(vit(command, tmp_path / name), 4, name)
     flags = set(all_flags())
     assert {"--out", "--res", "--json"} <= flags
     assert not [flag for flag in flags if re.search("pickle|unsafe|trust|weights.only|force", flag)]
@@ -187,7 +178,7 @@ def test_refusal_06_environment_variables_in_a_recipe_stay_text(
 ) -> None:
     monkeypatch.setenv("PLACE", str(photos))
     for text in ("$PLACE", "${PLACE}", "${oc.env:PLACE}", "$(pwd)", "`pwd`", "{{PLACE}}"):
-        refused(vit("train", recipe, f"data.train={{name: folder, root: '{text}'}}"), 3, "is not there")
+        assert is_refused(vit("train", recipe, f"data.train={{name: folder, root: '{text}'}}"), 3, "is not there")
 
 
 SCHEMES = ["http://127.0.0.1:9/x", "ftp://host/x", "pipe:touch executed", "s3://bucket/x", "file:///etc/x"]
@@ -198,12 +189,12 @@ def test_refusal_07_addresses_and_pipes_in_place_of_paths(
     vit: Run, recipe: Path, tmp_path: Path, asked: list[object], scheme: str
 ) -> None:
     for source in ("folder, root", "hf, path"):
-        refused(vit("train", recipe, f"data.train={{name: {source}: '{scheme}.parquet'}}"), 3)
-        refused(vit("train", recipe, f"data.train={{name: {source}: '{scheme}'}}"), 3)
-    refused(vit("train", scheme), 2)
-    refused(vit("eval", scheme), 4)
-    refused(vit("finetune", scheme), 4)
-    refused(vit("checkpoint", "hash", scheme), 4)
+        assert is_refused(vit("train", recipe, f"data.train={{name: {source}: '{scheme}.parquet'}}"), 3)
+        assert is_refused(vit("train", recipe, f"data.train={{name: {source}: '{scheme}'}}"), 3)
+    assert is_refused(vit("train", scheme), 2)
+    assert is_refused(vit("eval", scheme), 4)
+    assert is_refused(vit("finetune", scheme), 4)
+    assert is_refused(vit("checkpoint", "hash", scheme), 4)
     assert asked == []
     assert not (tmp_path / "executed").exists()
     assert not (tmp_path / "runs").exists()
@@ -246,7 +237,7 @@ def test_refusal_10_arrays_of_numpy_pickled_or_not(vit: Run, tmp_path: Path) -> 
     np.savez_compressed(tmp_path / "bomb.npz", w=np.zeros(10_000_000))
     for name in ("a.npy", "a.npz", "bomb.npz"):
         for command in ("eval", "finetune"):
-            refused(vit(command, tmp_path / name), 4, name)
+            assert is_refused(vit(command, tmp_path / name), 4, name)
         with pytest.raises(BadImage):
             decode((tmp_path / name).read_bytes())
     assert not (tmp_path / "executed").exists()
@@ -254,18 +245,22 @@ def test_refusal_10_arrays_of_numpy_pickled_or_not(vit: Run, tmp_path: Path) -> 
 
 def test_refusal_11_data_sets_that_bring_their_own_code(vit: Run, recipe: Path, tmp_path: Path) -> None:
     for name in ("webdataset", "litdata", "energon", "streaming", "ffcv"):
-        refused(vit("train", recipe, f"data.train={{name: {name}, path: x}}"), 2, "data.train.name")
+        assert is_refused(vit("train", recipe, f"data.train={{name: {name}, path: x}}"), 2, "data.train.name")
     with tarfile.open(tmp_path / "shard.tar", "w") as file:
         info = tarfile.TarInfo("../escaped.pkl")
         content = pickle.dumps(Touch(tmp_path / "executed"))
         info.size = len(content)
         file.addfile(info, io.BytesIO(content))
-    refused(vit("train", recipe, f"data.train={{name: folder, root: {tmp_path / 'shard.tar'}}}"), 3, "not a folder")
-    refused(vit("train", recipe, f"data.train={{name: hf, path: {tmp_path / 'shard.tar'}}}"), 3, "neither parquet")
+    assert is_refused(
+        vit("train", recipe, f"data.train={{name: folder, root: {tmp_path / 'shard.tar'}}}"), 3, "not a folder"
+    )
+    assert is_refused(
+        vit("train", recipe, f"data.train={{name: hf, path: {tmp_path / 'shard.tar'}}}"), 3, "neither parquet"
+    )
     script = tmp_path / "scripted"
     script.mkdir()
     (script / "scripted.py").write_text(f"import os; os.mkdir({str(tmp_path / 'executed')!r})")
-    refused(vit("train", recipe, f"data.train={{name: hf, path: {script}}}"), 3)
+    assert is_refused(vit("train", recipe, f"data.train={{name: hf, path: {script}}}"), 3)
     assert not (tmp_path / "executed").exists()
     assert not list(tmp_path.parent.glob("**/escaped*"))
 
@@ -279,7 +274,7 @@ def test_refusal_12_names_that_lead_outside_of_the_run(vit: Run, recipe: Path, p
     assert sorted(path.name for path in (tmp_path / "in").iterdir()) == ["here"]
     assert "<script>alert(1)" not in (place / "report.html").read_text()
     for name in ("../x", "a/b", "..", "/tmp/x"):
-        refused(vit("train", recipe, "--name", name), 2, "can't be part of a folder's name")
+        assert is_refused(vit("train", recipe, "--name", name), 2, "can't be part of a folder's name")
 
 
 def test_refusal_12_removing_what_a_link_leads_to(vit: Run, recipe: Path, tmp_path: Path) -> None:
@@ -302,7 +297,7 @@ def test_refusal_12_overwriting_checkpoints_in_a_folder_that_a_link_leads_to(
     outside.mkdir()
     (outside / "step-000001.pt").write_text("mine")
     (out / "checkpoints").symlink_to(outside, target_is_directory=True)
-    refused(vit("train", recipe, "--out", out, "--overwrite"), 2, "checkpoints", "link")
+    assert is_refused(vit("train", recipe, "--out", out, "--overwrite"), 2, "checkpoints", "link")
     assert [(path.name, path.read_text()) for path in outside.iterdir()] == [("step-000001.pt", "mine")]
 
 
@@ -334,7 +329,7 @@ def test_refusal_13_escapes_in_what_is_shown_and_logged(vit: Run, recipe: Path, 
         shown += [vit("predict", "run", path, "--format", kind).out for kind in ("table", "jsonl")]
     for text in shown:
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text), text
-    refused(vit("train", recipe, "--name", "x\x1b[31m"), 2, "can't be part of a folder's name")
+    assert is_refused(vit("train", recipe, "--name", "x\x1b[31m"), 2, "can't be part of a folder's name")
 
 
 def test_refusal_14_packages_that_were_malicious_or_run_code_of_data_sets() -> None:

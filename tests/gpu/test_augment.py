@@ -57,9 +57,10 @@ def test_a_gpu_makes_the_images_of_a_cpu_within_a_level(transform: SameSize) -> 
 @every_transform
 def test_the_host_never_waits(transform: SameSize) -> None:
     images = make_images().cuda()
-    transform.change(images, make_dice())  # what is kept, such as noise, is made and sent once
-    torch.cuda.set_sync_debug_mode("error")
+    first = transform.change(images, make_dice())  # what is kept, such as noise, is made and sent once
+    torch.cuda.set_sync_debug_mode("error")  # from here on an operation that waits raises
     try:
-        transform.change(images, make_dice())
+        again = transform.change(images, make_dice())
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(again, first)
