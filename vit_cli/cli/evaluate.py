@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vit_cli.evaluate.saved import Ready
     from vit_cli.metrics.task import Task
 
-IMAGES, HOW = "Images", "How"
+HOW = "How"
 
 Split = Annotated[
     str | None,
@@ -29,16 +29,6 @@ Split = Annotated[
         "--split",
         help="train or val of the model's own data; with --data a subfolder, or how parquet files begin.",
         show_default=False,
-        rich_help_panel=IMAGES,
-    ),
-]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        help="Class folders, a folder with train/ and val/, a pack, a table (.csv, .tsv) that names images, or parquet files.",
-        show_default=False,
-        rich_help_panel=IMAGES,
     ),
 ]
 Real = Annotated[
@@ -47,7 +37,6 @@ Real = Annotated[
         "--real",
         help="Score by ReaL's labels too: its real.json, for ImageNet's validation images.",
         show_default=False,
-        rich_help_panel=IMAGES,
     ),
 ]
 Resolutions = Annotated[
@@ -114,7 +103,7 @@ FailUnder = Annotated[
 
 def evaluate(
     model: flags.Runnable,
-    data: Data = None,
+    data: flags.Data = None,
     split: Split = None,
     real: Real = None,
     res: Resolutions = None,

@@ -75,6 +75,7 @@ def inspect(
     """Draw what a model learned: filters, positions, attention, features; alone, or beside another model."""
     from vit_cli.dist.world import join_world
     from vit_cli.evaluate.saved import get_ready
+    from vit_cli.export.write import choose_folder
     from vit_cli.inspect.look import call, find_albums, find_place, look, make_sights, read_only, write
 
     if images and data:
@@ -82,7 +83,7 @@ def inspect(
     wanted = read_only(only)
     folder = out or (find_place(model) if against is None else find_place(model) / f"against_{call(against)}")
     if out is not None:
-        check_out(out, overwrite)
+        choose_folder(out, overwrite or (out / "inspect.json").is_file())  # pictures of an earlier call may go
     world = join_world(devices)
     models = [(path, get_ready(path, world, res, needs_head=False)) for path in (model, against) if path]
     progress = make_progress(quiet or json, verbose=False)
@@ -106,12 +107,3 @@ def list_rows(lines: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
     """Give a row for each picture and model."""
     for name, said in lines.items():
         yield from zip([name, *[""] * (len(said) - 1)], said, strict=True)
-
-
-def check_out(folder: Path, overwrite: bool) -> None:
-    """Raise UsageError for an --out that is a file, or a folder that holds something else than pictures of an earlier call."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out {folder} is a file", "Name a folder.")
-    is_ours = (folder / "inspect.json").is_file()
-    if folder.is_dir() and any(folder.iterdir()) and not (is_ours or overwrite):
-        raise UsageError(f"--out {folder} is not empty", "Name another folder, or add --overwrite.")

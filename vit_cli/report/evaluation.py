@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from vit_cli.checkpoint.commit import commit
@@ -23,8 +21,7 @@ from vit_cli.metrics.calibration import list_bins
 from vit_cli.metrics.task import Task
 from vit_cli.report.calibration import draw_reliability
 from vit_cli.report.confusion import draw_confusion
-from vit_cli.report.pictures import draw_grid
-from vit_cli.report.write import WORST, Picture, caption, measure
+from vit_cli.report.sheets import Picture, draw_mistakes
 
 
 def write_evaluation(
@@ -49,7 +46,7 @@ def write_evaluation(
         if evaluation.calibration is not None and (bins := list_bins(evaluation.calibration)):
             draw_reliability(bins, evaluation.scores["ece"], folder / "reliability.png")
         if evaluation.answers is not None:
-            draw_mistakes(folder, evaluation.answers, ready.task, partial(see, ready, samples))
+            draw_worst(folder, evaluation.answers, ready.task, partial(see, ready, samples))
         text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         commit(folder / "evaluation.json", lambda aside: aside.write_text(text, encoding="utf-8"))
     except TrainingError as error:
@@ -70,30 +67,12 @@ def write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]])
     commit(path, write)
 
 
-def draw_mistakes(folder: Path, answers: Answers, task: Task, picture: Picture) -> None:
-    """Draw the mistakes with the highest loss, and of classes those of which the model was surest.
-
-    Where nothing is ever quite right, all answers count. Pictures that an earlier evaluation left go if there is no mistake.
-    """
-    right = task.is_right(answers.answer)
-    wrong = np.arange(len(answers.losses)) if right is None else np.flatnonzero(~right)
-    what = "answers" if right is None else "mistakes"
-    orders: dict[str, tuple[Any, str]] = {"worst.png": (answers.losses, "the highest loss first")}
+def draw_worst(folder: Path, answers: Answers, task: Task, picture: Picture) -> None:
+    """Draw the mistakes with the highest loss, and of classes those of which the model was surest."""
+    draw_mistakes(folder / "worst.png", answers.losses, "the highest loss first", answers, task, picture)
     if answers.confidence.ndim == 1:
-        orders["confident_mistakes.png"] = (answers.confidence, "those of which the model was surest first")
-    for name, (by, order) in orders.items():
-        chosen = wrong[np.argsort(-by[wrong], kind="stable")][:WORST].tolist()
-        if not chosen:
-            (folder / name).unlink(missing_ok=True)
-            continue
-        images = torch.stack([picture(int(answers.indices[place])) for place in chosen])
-        draw_grid(
-            images,
-            [caption(answers, place, task, measure(images[0])) for place in chosen],
-            folder / name,
-            title=f"{len(chosen)} of {len(wrong):,} {what}, {order}",
-            marks=None if right is None else right[chosen].tolist(),
-        )
+        order = "those of which the model was surest first"
+        draw_mistakes(folder / "confident_mistakes.png", answers.confidence, order, answers, task, picture)
 
 
 def see(ready: Ready, samples: Samples, index: int) -> Tensor:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from vit_cli.checkpoint.commit import commit
 from vit_cli.evaluate.evaluate import Answers, Evaluation
 from vit_cli.inspect.style import wrap
 from vit_cli.metrics.calibration import list_bins
-from vit_cli.metrics.regression import Regression
-from vit_cli.metrics.task import Answer, Task, Values
+from vit_cli.metrics.task import Task
 from vit_cli.report.calibration import draw_reliability
 from vit_cli.report.card import write_card
 from vit_cli.report.confusion import confused_pairs, draw_confusion
@@ -25,16 +23,13 @@ from vit_cli.report.curves import chart_curves, choose_panels, draw_curves
 from vit_cli.report.judged import keep_evaluation, read_evaluation
 from vit_cli.report.origin import find_borders
 from vit_cli.report.page import Charts, write_page
-from vit_cli.report.pictures import draw_grid, fit, letters
+from vit_cli.report.pictures import draw_grid
 from vit_cli.report.record import Record, read_record, read_steps
 from vit_cli.report.scatter import draw_scatter
+from vit_cli.report.sheets import LINES, Picture, draw_mistakes, draw_sheet, measure
 from vit_cli.train.folder import RunFolder
 
-Picture = Callable[[int], Tensor]
-"""Gives validation image number `index` as uint8 (3, h, w), the way the model sees it."""
-SHOWN, WORST, BATCH, PAIRS = 40, 24, 32, 10
-LINES, TARGETS = 3, 2
-"""Of a caption: lines that labels may fill, and targets that are told."""
+SHOWN, BATCH, PAIRS = 40, 32, 10
 
 
 def write_report(
@@ -101,61 +96,9 @@ def write_train_batch(folder: RunFolder, images: Tensor, labels: Tensor, task: T
 
 
 def draw_answers(folder: Path, answers: Answers, task: Task, picture: Picture) -> None:
-    """Draw answers to images spread evenly over the data, and the wrong ones with the highest loss.
-
-    Where nothing is quite right, these are the ones with the highest loss of all.
-    """
+    """Draw answers to images spread evenly over the data, and the wrong ones with the highest loss."""
     total = len(answers.indices)
-    right = task.is_right(answers.answer)
     spread = np.unique(np.linspace(0, total - 1, min(SHOWN, total)).round().astype(int)).tolist()
-    wrong = np.arange(total) if right is None else np.flatnonzero(~right)
-    worst = wrong[np.argsort(-answers.losses[wrong], kind="stable")][:WORST].tolist()
-    what = "answers" if right is None else "mistakes"
-    titles = {
-        "predictions.png": (spread, f"{len(spread)} of {total:,} validation images"),
-        "worst.png": (worst, f"{len(worst)} of {len(wrong):,} {what}, the worst first"),
-    }
-    for name, (chosen, title) in titles.items():
-        if not chosen:
-            (folder / name).unlink(missing_ok=True)
-            continue
-        images = torch.stack([picture(int(answers.indices[i])) for i in chosen])
-        draw_grid(
-            images,
-            [caption(answers, i, task, measure(images[0])) for i in chosen],
-            folder / name,
-            title=title,
-            marks=None if right is None else right[chosen].tolist(),
-        )
-
-
-def measure(image: Tensor) -> int:
-    """Count the letters of a line under an image (3, h, w)."""
-    return letters(fit(image.permute(1, 2, 0).cpu().numpy()).shape[1])
-
-
-def caption(answers: Answers, place: int, task: Task, room: int) -> str:
-    """Say in lines of `room` letters what the model answered, how sure it was of a class, and if it was wrong what is right."""
-    said, true = answers.predicted[place], answers.labels[place]
-    if isinstance(task, Regression):
-        return compare(said, true, task, room)
-    right = task.is_right(Answer(*(column[place : place + 1] for column in answers.answer)))
-    sure = f" {answers.confidence[place]:.0%}" if answers.confidence.ndim == 1 else ""
-    mark = "✓" if right is not None and right[0] else "✗"
-    parts = task.parts(said)
-    lines = wrap([f"{mark} {parts[0]}{sure}", *parts[1:]], room, LINES)
-    if mark == "✗":
-        parts = task.parts(true)
-        lines += wrap([f"is {parts[0]}", *parts[1:]], room, LINES)
-    return "\n".join(lines)
-
-
-def compare(said: Values, true: Values, task: Regression, room: int) -> str:
-    """Set numbers beside the true ones; of several targets those two that are farthest off, each under its name."""
-    if len(task.names) == 1:
-        return f"{said[0]:.4g}\nis {true[0]:.4g}"
-    lines = []
-    for place in task.farthest(said, true)[:TARGETS]:
-        lines += [task.names[place], *wrap([f"{said[place]:.4g}", f"is {true[place]:.4g}"], room, most=2)]
-    left = len(task.names) - TARGETS
-    return "\n".join([*lines, *([f"+{left}"] if left > 0 else [])])
+    title = f"{len(spread)} of {total:,} validation images"
+    draw_sheet(folder / "predictions.png", spread, title, answers, task, picture)
+    draw_mistakes(folder / "worst.png", answers.losses, "the highest loss first", answers, task, picture)

@@ -4,21 +4,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
 from vit_cli.errors import TrainingError
-from vit_cli.evaluate.evaluate import Answers, Evaluation
+from vit_cli.evaluate.evaluate import Evaluation
 from vit_cli.metrics.classification import Classification
-from vit_cli.metrics.multilabel import Multilabel
-from vit_cli.metrics.regression import Regression
-from vit_cli.report import write
 from vit_cli.report.pictures import FRAME, GAP, TITLE
 from vit_cli.report.write import draw_answers, write_report, write_train_batch
-from vit_cli.section import Scale
 from vit_cli.train.folder import RunFolder
 
 ABC = Classification("abc")
@@ -101,36 +96,6 @@ def test_a_page_elsewhere_leaves_the_folder_as_it_is(
     assert "<svg class=chart" in page
     assert "Worst mistakes" in page
     assert sorted(folder.path.rglob("*")) == before
-
-
-def test_captions_say_what_is_right_where_the_model_is_wrong(evaluation: Evaluation) -> None:
-    answers = evaluation.answers
-    assert isinstance(answers, Answers)
-    assert write.caption(answers, 0, ABC, 19) == "✓ a 75%"
-    assert write.caption(answers, 7, ABC, 19) == "✗ a 75%\nis b"
-
-
-def answer_of(labels: list[float], predicted: list[float]) -> Answers:
-    none = np.zeros((1, 0), dtype=np.float32)
-    return Answers(np.arange(1), np.array([labels]), np.array([predicted]), none, np.zeros(1, dtype=np.float32))
-
-
-def test_labels_fill_three_lines_and_the_rest_is_counted() -> None:
-    task = Multilabel(["red", "round", "furry", "loud", "friendly", "old"])
-    caption = write.caption(answer_of([1, 1, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0]), 0, task, 14)
-    assert caption.split("\n") == ["✗ red", "is red, round,", "furry, loud,", "friendly, old"]
-    caption = write.caption(answer_of([1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]), 0, task, 10)
-    assert caption.split("\n") == ["✓ red,", "round,", "furry, +3"]
-
-
-def test_of_several_numbers_the_two_that_are_farthest_off_by_their_spread_are_told() -> None:
-    task = Regression(["brightness", "width", "age"], Scale(mean=(0, 0, 0), std=(1000, 1, 10)))
-    caption = write.caption(answer_of([1200, 3, 20], [466.6, 2, 20]), 0, task, 19)
-    assert caption.split("\n") == ["width", "2, is 3", "brightness", "466.6, is 1200", "+1"]
-    caption = write.caption(answer_of([-0.09325, 3, 20], [-0.0671, 3, 20]), 0, task, 19)
-    assert "brightness\n-0.0671,\nis -0.09325" in caption
-    one = Regression(["age"], Scale(mean=(0,), std=(1,)))
-    assert write.caption(answer_of([20], [21.5]), 0, one, 19) == "21.5\nis 20"
 
 
 def test_a_place_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
