@@ -103,6 +103,7 @@ def test_a_program_of_torch_is_compared_and_never_loaded_by_predict(
 
 def test_flags_of_runtimes_are_not_for_weights(vit: Run, ours: Path) -> None:
     assert is_refused(vit("export", ours, "--format", "timm", "--int8"), 2, "--int8", "not timm")
+    assert is_refused(vit("export", ours, "--format", "timm", "--tolerance", "1e-9"), 2, "--tolerance", "not timm")
     assert is_refused(vit("export", ours, "--format", "pt2", "--int8"), 2, "onnxruntime does the quantising")
     assert is_refused(vit("export", ours, "--format", "onnx", "--out", "model.pt2"), 2, "ends in .onnx")
     assert vit("export", ours, "--format", "tflite").code == 2

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from vit_cli.export.deploy import Deployed
 
 
+TOLERANCE, MAX_DROP = 1e-4, 1.0
+
+
 class Target(str, Enum):
     """The forms that a model can be written in."""
 
@@ -103,9 +106,9 @@ def export(
     overwrite: flags.Overwrite = False,
     data: Compared = None,
     with_preprocess: WithPreprocess = False,
-    tolerance: Tolerance = 1e-4,
+    tolerance: Tolerance = TOLERANCE,
     int8: Int8 = False,
-    max_drop: MaxDrop = 1.0,
+    max_drop: MaxDrop = MAX_DROP,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
     debug: flags.Debug = False,
@@ -121,8 +124,10 @@ def export(
         elif not quiet:
             show_deployed(deployed)
         return
-    if data or with_preprocess or int8:
-        raise UsageError(f"--data, --with-preprocess and --int8 are for --format onnx and pt2, not {target.value}")
+    if data or with_preprocess or int8 or (tolerance, max_drop) != (TOLERANCE, MAX_DROP):
+        raise UsageError(
+            f"--data, --with-preprocess, --tolerance, --int8 and --max-drop are for --format onnx and pt2, not {target.value}"
+        )
     from vit_cli.export.write import export_model
 
     done = export_model(model, target.value, out, overwrite, changes or [])

@@ -12,6 +12,8 @@ from vit_cli.augment.preprocess import Preprocess
 from vit_cli.errors import UsageError
 from vit_cli.section import Grid, Section
 
+ANY = "--format onnx, pt2 and safetensors take every model."
+
 
 @dataclass(frozen=True)
 class Source:
@@ -43,7 +45,7 @@ def refuse(target: str, reasons: Sequence[tuple[bool, str]], near: Sequence[tupl
     """
     told = [reason for is_true, reason in reasons if is_true]
     changes = {change: reason for is_true, reason, change in near if is_true}
-    hint = f"If nearly the same model will do, add {' '.join(changes)}" if changes and not told else ""
+    hint = f"If nearly the same model will do, add {' '.join(changes)}" if changes and not told else ANY
     if told or changes:
         raise UsageError(f"{target} can't express this model: {'; '.join([*told, *changes.values()])}", hint)
 
@@ -51,7 +53,7 @@ def refuse(target: str, reasons: Sequence[tuple[bool, str]], near: Sequence[tupl
 def unknown(target: str, kinds: str, section: Section) -> UsageError:
     """Make the error for a kind of model that no folder of the target is written for."""
     name = getattr(section, "name", type(section).__name__)
-    return UsageError(f"{target} can't express this model: vit exports to it {kinds}, not {name}")
+    return UsageError(f"{target} can't express this model: vit exports to it {kinds}, not {name}", ANY)
 
 
 def as_json_res(res: Grid) -> int | list[int]:
