@@ -10,7 +10,6 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from vit_cli.augment.dice import Dice, Floats
 from vit_cli.augment.draws import (
@@ -142,7 +141,11 @@ class CropWindow:
 
     def pad(self, images: Tensor) -> Tensor:
         """Widen images (..., 3, h, w) on all sides: by black, or by their own mirror image."""
-        return F.pad_image(images, [self.padding], padding_mode=self.padding_mode) if self.padding else images
+        if not self.padding:
+            return images
+        from torchvision.transforms.v2.functional import pad_image  # takes seconds to import
+
+        return pad_image(images, [self.padding], padding_mode=self.padding_mode)
 
     def take_all(self, images: Tensor, drawn: Floats) -> Tensor:
         padded = self.pad(cover_all(images, self.cover_size, self.interpolation))

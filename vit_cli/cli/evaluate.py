@@ -128,11 +128,10 @@ def evaluate(
     from vit_cli.dist.world import joined
     from vit_cli.evaluate.images import open_folder_data, open_own_data
     from vit_cli.evaluate.judge import Asked, check_asked, judge
-    from vit_cli.evaluate.robustness import read_kinds
     from vit_cli.evaluate.runnable import open_runnable
     from vit_cli.evaluate.saved import read_task
 
-    asked = Asked(resolutions, flips, real, read_kinds(corruptions) if corruptions is not None else ())
+    asked = Asked(resolutions, flips, real, read_corruptions(corruptions) if corruptions is not None else ())
     if out:
         out = check_out(out, overwrite)
     if launch_processes(devices):
@@ -166,6 +165,13 @@ def read_resolutions(text: str) -> tuple[int, ...]:
     if not all(part.isascii() and part.isdecimal() and 0 < int(part) < 10**6 for part in parts):
         raise UsageError(f"--res {text} is not understood", "Write pixels, as 224, or several: 224,288,384.")
     return tuple(dict.fromkeys(map(int, parts)))
+
+
+def read_corruptions(text: str) -> tuple[str, ...]:
+    """Read the kinds of harm; UsageError for unknown ones."""
+    from vit_cli.evaluate.robustness import read_kinds  # torchvision takes seconds to import
+
+    return read_kinds(text)
 
 
 def score_names(task: Task, asked: Asked) -> tuple[str, ...]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.overrides import TorchFunctionMode
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 LISTS = (nn.ModuleList, nn.Sequential)
 
@@ -25,6 +25,9 @@ def shard_model(model: nn.Module) -> None:
     transformer, is put together just before it is used and parted again after it; the rest of the model likewise.
     In bf16 the whole weights stay in memory as such, two bytes each, from the forward to the backward pass (autocast).
     """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
     for tensor in chain(model.parameters(), model.buffers()):
         dist.broadcast(tensor.detach(), src=0)
     mesh = init_device_mesh(next(model.parameters()).device.type, (dist.get_world_size(),))
@@ -38,6 +41,11 @@ def shard_model(model: nn.Module) -> None:
             module.reshard()
 
 
+def is_parted(tensor: object) -> TypeGuard[DTensor]:
+    """Tell whether a tensor is in parts; by what it can do, for torch takes a second to import their class."""
+    return hasattr(tensor, "to_local")
+
+
 def find_blocks(module: nn.Module) -> Iterator[nn.Module]:
     """Find the members of all lists of modules that have parameters; what is inside such a member stays together."""
     for child in module.children():
@@ -49,8 +57,7 @@ def find_blocks(module: nn.Module) -> Iterator[nn.Module]:
 
 def update(optimizer: torch.optim.Optimizer) -> None:
     """Make an optimiser's step, each process on its own part where the parameters are in parts."""
-    is_parted = isinstance(optimizer.param_groups[0]["params"][0], DTensor)
-    with OwnParts() if is_parted else nullcontext():
+    with OwnParts() if is_parted(optimizer.param_groups[0]["params"][0]) else nullcontext():
         optimizer.step()
 
 
@@ -65,18 +72,18 @@ class OwnParts(TorchFunctionMode):
 
 def is_sharded(model: nn.Module) -> bool:
     """Tell whether this process has only a part of the model's parameters."""
-    return isinstance(next(model.parameters(), None), DTensor)
+    return is_parted(next(model.parameters(), None))
 
 
 def whole(tensor: Tensor) -> Tensor:
     """Put a parted tensor together on every process, where it is; a plain one stays itself. All processes must call it."""
-    full: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    full: Tensor = tensor.full_tensor() if is_parted(tensor) else tensor
     return full
 
 
 def own_part(tensor: Tensor) -> Tensor:
     """Give what this process has of a tensor: all of it, if it is plain."""
-    part: Tensor = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    part: Tensor = tensor.to_local() if is_parted(tensor) else tensor
     return part
 
 
@@ -97,8 +104,10 @@ def copy_whole(value: Any, keeps: bool) -> Any:
 
 def part(tensor: Tensor, like: Tensor) -> Tensor:
     """Take this process's part of a whole tensor that every process has, cut as `like` is; all of it if that is plain."""
-    if not isinstance(like, DTensor):
+    if not is_parted(like):
         return tensor
+    from torch.distributed.tensor import distribute_tensor
+
     cut = distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
     return cut.clone()  # else it would hold on to the whole
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vit_cli.data.samples import Samples
 from vit_cli.dist.world import World
 from vit_cli.errors import UsageError
 from vit_cli.evaluate.evaluate import Evaluation
 from vit_cli.evaluate.real import Real, open_real, score_real
-from vit_cli.evaluate.robustness import Robustness, judge_corrupted
 from vit_cli.evaluate.runnable import Runnable
 from vit_cli.evaluate.saved import Ready, evaluate_saved, read_task
 from vit_cli.metrics.names import WORDS
+
+if TYPE_CHECKING:
+    from vit_cli.evaluate.robustness import Robustness
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ def judge(
         evaluation = add_real(evaluate_saved(ready, samples, world, flips=asked.flips), real)
         robustness = None
         if asked.corruptions:
+            from vit_cli.evaluate.robustness import judge_corrupted  # torchvision takes seconds to import
+
             robustness = judge_corrupted(ready, samples, world, asked.corruptions, asked.flips, note)
         yield Judged(ready, evaluation, robustness, asked.flips)
 

@@ -7,8 +7,6 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor, nn
-from torchvision.models.convnext import CNBlockConfig
-from torchvision.models.convnext import ConvNeXt as Network
 
 from vit_cli.models.classifier import Classifier
 from vit_cli.models.flops import count_each
@@ -92,12 +90,16 @@ class ConvNeXt(Classifier):
         drop_path: float = 0.0,
         layer_scale: float = 1e-6,
     ) -> None:
+        from torchvision.models import convnext  # takes seconds to import
+
         super().__init__()
         self.head_names = ("network.classifier.2.",)
         self.layers = len(size.blocks) + 1
         widths = [size.width * 2**number for number in range(len(size.blocks))]
-        stages = [CNBlockConfig(*stage) for stage in zip(widths, [*widths[1:], None], size.blocks, strict=True)]
-        self.network = Network(stages, drop_path, layer_scale, num_classes=classes or 1)
+        stages = [
+            convnext.CNBlockConfig(*stage) for stage in zip(widths, [*widths[1:], None], size.blocks, strict=True)
+        ]
+        self.network = convnext.ConvNeXt(stages, drop_path, layer_scale, num_classes=classes or 1)
         if small_stem:
             stem = nn.Conv2d(3, size.width, 3, padding=1)
             nn.init.trunc_normal_(stem.weight, std=0.02)

@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from vit_cli.errors import TrainingError
 from vit_cli.models.classifier import Classifier
@@ -18,20 +17,19 @@ from vit_cli.section import Grid, Positive, Res, Section, as_grid
 
 
 class Depth(NamedTuple):
-    """What makes a block, how many times its inner channels it gives, and how many blocks each stage has."""
+    """How many times its inner channels a block gives (1 a basic block, 4 a bottleneck), and the blocks of each stage."""
 
-    block: Callable[..., nn.Module]
     expansion: int
     blocks: tuple[int, ...]
 
 
 # Deep Residual Learning, table 1.
 DEPTHS: dict[Literal[18, 34, 50, 101, 152], Depth] = {
-    18: Depth(BasicBlock, 1, (2, 2, 2, 2)),
-    34: Depth(BasicBlock, 1, (3, 4, 6, 3)),
-    50: Depth(Bottleneck, 4, (3, 4, 6, 3)),
-    101: Depth(Bottleneck, 4, (3, 4, 23, 3)),
-    152: Depth(Bottleneck, 4, (3, 8, 36, 3)),
+    18: Depth(1, (2, 2, 2, 2)),
+    34: Depth(1, (3, 4, 6, 3)),
+    50: Depth(4, (3, 4, 6, 3)),
+    101: Depth(4, (3, 4, 23, 3)),
+    152: Depth(4, (3, 8, 36, 3)),
 }
 
 
@@ -94,6 +92,8 @@ class ResNet(Classifier):
         group_width: int = 64,
         small_stem: bool = False,
     ) -> None:
+        from torchvision.models import resnet  # takes seconds to import
+
         super().__init__()
         self.head_names = ("fc.",)
         self.stages = [f"layer{number + 1}" for number in range(len(depth.blocks))]
@@ -104,9 +104,10 @@ class ResNet(Classifier):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.Identity() if small_stem else nn.MaxPool2d(3, stride=2, padding=1)
         channels = width
+        block = resnet.BasicBlock if depth.expansion == 1 else resnet.Bottleneck
         for number, count in enumerate(depth.blocks):
             planes = width * 2**number
-            make = partial(depth.block, planes=planes, groups=groups, base_width=group_width)
+            make = partial(block, planes=planes, groups=groups, base_width=group_width)
             stage = make_stage(make, channels, planes * depth.expansion, count, halves=number > 0)
             self.add_module(self.stages[number], stage)
             channels = planes * depth.expansion
@@ -164,7 +165,7 @@ def initialise(model: ResNet) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, BasicBlock | Bottleneck):
-            nn.init.zeros_(module.bn2.weight if isinstance(module, BasicBlock) else module.bn3.weight)
+        elif hasattr(module, "bn2"):
+            nn.init.zeros_(getattr(module, "bn3", module.bn2).weight)
     for parameter in model.fc.parameters():
         nn.init.zeros_(parameter)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import Literal
 
-import torchvision
 from pydantic import Field, PositiveFloat, field_validator
 from torch import nn
-from torchvision.models import get_model, list_models
 
 from vit_cli.section import DataPath, Section
 
@@ -25,7 +23,9 @@ class TorchvisionTeacher(Section):
     @field_validator("model")
     @classmethod
     def model_is_known(cls, model: str) -> str:
-        known = list_models(module=torchvision.models)
+        from torchvision import models  # takes seconds to import
+
+        known = models.list_models(module=models)
         if model not in known:
             near = difflib.get_close_matches(model, known, n=3) or known[:3]
             raise ValueError(f"torchvision has no classification model '{model}'; the nearest are {', '.join(near)}")
@@ -33,5 +33,7 @@ class TorchvisionTeacher(Section):
 
     def build(self, classes: int) -> nn.Module:
         """Make the network; its weights are to be loaded."""
+        from torchvision.models import get_model
+
         network: nn.Module = get_model(self.model, weights=None, num_classes=classes)
         return network
