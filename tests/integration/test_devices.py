@@ -20,10 +20,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def even(tmp_path: Path, photos: Path) -> Path:
-    """A recipe with mixing but without dropout, whose masks depend on how a batch is parted."""
+    """A recipe with a class token and mixing but without dropout, whose masks depend on how a batch is parted."""
     path = tmp_path / "even.yaml"
     text = TINY.format(root=photos, workers=0, steps=6)
-    path.write_text(text.replace("drop_path: 0.1, dropout: 0.1", "drop_path: 0.0, dropout: 0.0"))
+    text = text.replace("drop_path: 0.1, dropout: 0.1", "drop_path: 0.0, dropout: 0.0").replace("pool: gap, ", "")
+    path.write_text(text)
     return path
 
 

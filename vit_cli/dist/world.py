@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ class World:
         """Make `model` average its gradients over all processes."""
         if self.size == 1 or is_sharded(model):
             return model
+        # Gradients of class tokens are slices with gaps; they are copied into the buckets like any other.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         parallel = nn.parallel.DistributedDataParallel
         # Buffers are fixed, or train/statistics.py brings them together. torch 2.15 gave the argument a new name.
         new = "forward_sync_buffers" in inspect.signature(parallel).parameters
