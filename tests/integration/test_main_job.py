@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from tests.integration.conftest import Run, write_photos
+from tests.integration.conftest import Run, is_refused, write_photos
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -181,6 +181,11 @@ def test_a_dry_run_makes_a_step_and_leaves_nothing(vit: Run, recipe: Path, tmp_p
     assert facts["estimated_seconds"] > 10 * 8 / facts["images_per_second_with_data"]
     assert facts["state_gib"] == pytest.approx(5 * 4 * facts["parameters"] / 2**30, rel=1e-3), "with averages"
     assert 0 < facts["activation_gib"] < facts["memory_gib"]
+
+
+def test_a_dry_run_notices_that_its_place_is_taken(vit: Run, recipe: Path, photos: Path) -> None:
+    result = vit("train", recipe, "--dry-run", "--out", photos)
+    assert is_refused(result, 2, f"{photos} is not empty", "--overwrite")
 
 
 def test_a_dry_run_foretells_evaluations_and_what_micro_batches_save(vit: Run, recipe: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from vit_cli.recipe.load import Loaded, to_yaml
 from vit_cli.train.course import Options, Outcome, check_same, explaining_memory, make_watcher, reported, train
 from vit_cli.train.describe import count_train_flops, describe_doubts, describe_run
 from vit_cli.train.environment import check_versions, command_line, describe_environment
-from vit_cli.train.folder import RunFolder, find_begun, make_folder, release_folder, reserve_folder
+from vit_cli.train.folder import RunFolder, choose_folder, find_begun, make_folder, release_folder, reserve_folder
 from vit_cli.train.lock import locked
 from vit_cli.train.progress import Progress, Silence
 from vit_cli.train.resume import resume_run
@@ -71,9 +71,14 @@ def fill_folder(folder: RunFolder, loaded: Loaded) -> None:
 
 
 def try_run(loaded: Loaded, options: Options, progress: Progress) -> dict[str, Any]:
-    """Build a run, make a few real steps, and leave nothing behind; give the plan, and what the run will take."""
+    """Build a run, make a few real steps, and leave nothing behind; give the plan, and what the run will take.
+
+    Raises UsageError if the place that the run would have is taken.
+    """
     with joined(options.devices) as world, TemporaryDirectory() as scratch:
         watcher = progress if world.is_first else Silence()
+        if world.is_first:
+            choose_folder(options.name or loaded.path.stem, options.out, options.overwrite)
         run = wire(loaded.recipe, RunFolder(Path(scratch)), world, watcher)
         watcher.header(describe_run(run) | {"folder": "none: a dry run writes nothing"})
         for text in (*run.changes, *describe_doubts(run)):
