@@ -46,10 +46,9 @@ def test_sigterm_in_an_epoch_saves_the_step_and_goes_on_to_the_bit(shell: Shell,
     assert result_of(shell.run) == whole()
 
 
-@pytest.mark.parametrize(
-    "processes",
-    [pytest.param(2, marks=pytest.mark.case("R7")), pytest.param(4, marks=[pytest.mark.case("R7"), pytest.mark.fault])],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.case("R7")
 def test_sigterm_to_the_launcher_stops_all_processes_at_one_step(shell: Shell, whole: Whole, processes: int) -> None:
     launcher = shell.start(*shell.words(processes=processes), fault=SLOWLY)
     shell.wait_for(has_done(shell, 7), launcher)

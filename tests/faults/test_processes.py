@@ -40,7 +40,8 @@ def place(rank: int, size: int, port: int, address: str = "127.0.0.1") -> dict[s
     return {"MASTER_ADDR": address, **{name: str(number) for name, number in numbers.items()}}
 
 
-@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.fault)])
+@pytest.mark.long
+@pytest.mark.parametrize("rank", [1, 0])
 @pytest.mark.case("D1")
 def test_a_process_that_is_killed_ends_all_and_is_named(shell: Shell, whole: Whole, rank: int) -> None:
     ended = shell.train(processes=2, fault=f"kill@step=8,rank={rank}")

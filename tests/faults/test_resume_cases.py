@@ -71,7 +71,7 @@ def test_the_number_of_workers_changes_nothing(shell: Shell, whole: Whole) -> No
     assert result_of(shell.run) == whole()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.case("R19")
 def test_other_numbers_of_processes_see_the_same_images_mixed_in_the_same_way(shell: Shell, whole: Whole) -> None:
     assert shell.train(*ORDERED, processes=2, fault="term@step=5,rank=0").code == 143

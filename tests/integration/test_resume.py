@@ -34,7 +34,7 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.long), 2])
 def test_a_run_stopped_by_sigterm_ends_equal_to_the_bit(
     tmp_path: Path, photos: Path, vit_process: Run, workers: int
 ) -> None:

@@ -38,6 +38,7 @@ RULES = {
     "axes.titlelocation": "left",
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
+    "axes.titley": 1.0,  # else matplotlib measures all words above a diagram
     "font.size": 9,
     "grid.color": GRID,
     "grid.linewidth": 0.8,
@@ -67,9 +68,13 @@ def mark_layers(axes: Axes, count: int) -> None:
 
 
 def save(figure: Figure, path: Path, dpi: float = DPI, notes: Mapping[str, str] | None = None) -> None:
-    """Write a figure as PNG, with `notes` inside, whole or not at all; TrainingError if the place can't be written."""
+    """Write a figure as PNG, with `notes` inside, whole or not at all; TrainingError if the place can't be written.
+
+    Its layout is final then: to write it in another form takes no other one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     commit(path, lambda aside: figure.savefig(aside, format="png", dpi=dpi, metadata=notes))
+    figure.set_layout_engine("none")
 
 
 def wrap(parts: Sequence[str], limit: int, most: int) -> list[str]:

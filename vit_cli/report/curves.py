@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib.axes
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
@@ -22,6 +22,8 @@ FEW = 40
 """So many points still get a dot each."""
 BINS = 300
 """Of more than twice as many points, neighbours are drawn as their mean, between their least and their most."""
+LEFT, RIGHT, TOP, BOTTOM = 0.62, 0.14, 0.3, 0.5
+"""Inches around a diagram for its words; to have matplotlib measure them takes as long as to draw them."""
 Values = NDArray[np.float64]
 
 
@@ -58,9 +60,9 @@ def draw_curves(panels: Sequence[Panel], borders: Sequence[float], out_png: Path
         return
     rows = (len(panels) + 1) // 2
     with drawing():
-        figure = Figure(figsize=(11, 0.4 + 2.6 * rows), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
-        for number, panel in enumerate(panels, start=1):
-            draw_panel(figure.add_subplot(rows, 2, number), panel, borders)
+        figure = Figure(figsize=(11, 2.75 * rows))
+        for number, panel in enumerate(panels):
+            draw_panel(add_axes(figure, Cell(*divmod(number, 2)), Cell(rows, 2)), panel, borders)
         save(figure, out_png)
 
 
@@ -69,10 +71,27 @@ def chart_curves(panels: Sequence[Panel], borders: Sequence[float]) -> list[str]
     charts = []
     for panel in panels:
         with drawing():
-            figure = Figure(figsize=(5.6, 2.9), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02))
-            draw_panel(figure.add_subplot(), panel, borders)
+            figure = Figure(figsize=(5.6, 2.9))
+            draw_panel(add_axes(figure, Cell(0, 0), Cell(1, 1)), panel, borders)
             charts.append(to_svg(figure, panel.title))
     return charts
+
+
+class Cell(NamedTuple):
+    """A place among equal cells, from the top left, or how many there are."""
+
+    row: int
+    column: int
+
+
+def add_axes(figure: Figure, place: Cell, cells: Cell) -> matplotlib.axes.Axes:
+    """Add a diagram with room for its words in one of the `cells` of a figure."""
+    width, height = figure.get_size_inches()
+    wide, high = width / cells.column, height / cells.row
+    left, bottom = place.column * wide + LEFT, (cells.row - 1 - place.row) * high + BOTTOM
+    return figure.add_axes(
+        (left / width, bottom / height, (wide - LEFT - RIGHT) / width, (high - TOP - BOTTOM) / height)
+    )
 
 
 def choose_panels(rows: Sequence[Numbers], steps: Sequence[Numbers]) -> list[Panel]:
