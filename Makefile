@@ -44,7 +44,7 @@ check: $(VENV)/.dev ## format, lint, types, architecture, unit tests; under a mi
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy --no-error-summary
-	$(PYTEST) tests/test_architecture.py tests/unit -m "not slow"
+	$(PYTEST) tests/test_architecture.py tests/unit -m "not slow and not long"
 
 format: $(VENV)/.dev ## format and mend what ruff can
 	$(BIN)/ruff format --quiet .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,11 @@ def place_of(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -106,7 +112,7 @@ def test_imports_go_one_way(path: Path) -> None:
     here = place_of(path)
     if here in ("__init__", "__main__"):
         return
-    for module in imports(ast.parse(path.read_text())):
+    for module in imports(parse(path)):
         parts = module.split(".")
         if parts[0] != "vit_cli" or len(parts) < 2 or parts[1] not in LEVELS or parts[1] == here:
             continue
@@ -116,7 +122,7 @@ def test_imports_go_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_only_their_places_know_certain_libraries(path: Path) -> None:
-    for module in imports(ast.parse(path.read_text())):
+    for module in imports(parse(path)):
         assert module.split(".")[0] not in FORBIDDEN, f"{module} is not for vit_cli"
         for library, places in ONLY.items():
             if module == library or module.startswith(library + "."):
@@ -125,7 +131,7 @@ def test_only_their_places_know_certain_libraries(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_only_checkpoint_loads_tensors_and_always_safely(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in (
             "torch.load",
             "torch.save",
@@ -143,7 +149,7 @@ def test_files_and_functions_stay_small(path: Path) -> None:
     text = path.read_text()
     assert len(text.splitlines()) <= MOST_LINES
     assert not BAD_NAMES & set(path.relative_to(PACKAGE).with_suffix("").parts)
-    tree = ast.parse(text)
+    tree = parse(path)
     assert ast.get_docstring(tree), "a module starts with one line that says what it is"
     for function in functions(tree):
         lines = function.end_lineno - function.lineno + 1

@@ -20,6 +20,8 @@ from vit_cli.augment.policies import AugMix, RandAugment, TrivialAugment, draw_w
 from vit_cli.augment.same_size import SameSize
 from vit_cli.keys import image_keys
 
+pytestmark = pytest.mark.slow
+
 COUNT = 400
 
 

@@ -14,6 +14,8 @@ from vit_cli.data.duplicates import Duplicates, find_duplicates
 from vit_cli.data.samples import Files, PackedNames, Pixels, Samples
 from vit_cli.data.survey import NAMED, Look, Survey, hash_pixels, look_at, probe_sizes
 
+pytestmark = pytest.mark.slow
+
 
 class Pictures:
     """Encoded pictures in memory."""

@@ -21,6 +21,8 @@ from vit_cli.evaluate.runnable import Runnable
 from vit_cli.evaluate.saved import Ready, check_resolutions, evaluate_saved, make_ready
 from vit_cli.section import Scale
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def ready(tmp_path: Path) -> Ready:

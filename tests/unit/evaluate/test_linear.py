@@ -11,6 +11,8 @@ from sklearn.linear_model import LogisticRegression
 
 from vit_cli.evaluate.linear import GRID, fit_linear, fit_penalty, hold_fifth
 
+pytestmark = pytest.mark.slow
+
 RANDOM = np.random.default_rng(0)
 LABELS = np.arange(60) % 3
 FEATURES = (RANDOM.normal(size=(3, 4))[LABELS] + RANDOM.normal(size=(60, 4))).astype(np.float32)

@@ -25,6 +25,8 @@ from vit_cli.errors import CheckpointError, UsageError, VitError
 from vit_cli.evaluate.open import make_unique, name_classes, open_weights, tell_import
 from vit_cli.evaluate.saved import get_ready
 
+pytestmark = pytest.mark.slow
+
 
 def weights(classes: int = 5) -> dict[str, Tensor]:
     """A small ViT with torchvision's names."""

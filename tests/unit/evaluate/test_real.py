@@ -15,6 +15,8 @@ from vit_cli.errors import DataError, UsageError
 from vit_cli.evaluate.evaluate import Answers
 from vit_cli.evaluate.real import IMAGES, open_real, read_labels, score_real
 
+pytestmark = pytest.mark.slow
+
 DRAWS = np.random.default_rng(0)
 LABELS = [sorted({int(k) for k in DRAWS.integers(0, 1000, size)}) for size in DRAWS.integers(0, 4, IMAGES)]
 ORDER = DRAWS.permutation(IMAGES)

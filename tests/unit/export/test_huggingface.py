@@ -16,6 +16,8 @@ from vit_cli.errors import UsageError
 from vit_cli.export.write import export_model
 from vit_cli.section import Grid, as_grid
 
+pytestmark = pytest.mark.slow
+
 MODELS: dict[str, tuple[dict[str, Any], str]] = {
     "plain": (VIT, "ViTForImageClassification"),
     "rows and columns": (VIT | {"res": [32, 64]}, "ViTForImageClassification"),

@@ -24,6 +24,8 @@ from vit_cli.models import Model
 from vit_cli.recipe.plain import read_section
 from vit_cli.section import Grid, as_grid
 
+pytestmark = pytest.mark.slow
+
 VIT = {"name": "vit", "width": 128, "depth": 2, "heads": 2, "patch": 8, "res": 32}
 TNT = {"name": "tnt", "inner_width": 16, "inner_heads": 4, "width": 64, "heads": 1, "depth": 2, "res": 32}
 HYBRID = {"name": "hybrid", "backbone": "stem", "convention": "timm", "width": 64, "depth": 1, "heads": 1, "res": 64}

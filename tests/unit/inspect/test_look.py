@@ -15,6 +15,8 @@ from vit_cli.inspect.board import HALF
 from vit_cli.inspect.look import call, entitle, find_place, look, open_albums, read_only, write
 from vit_cli.inspect.pictures import PICTURES
 
+pytestmark = pytest.mark.slow
+
 ATTENTION = {"distance", "attention", "rollout", "similarity"}
 FAST = [name for name in PICTURES if name != "projection"]
 

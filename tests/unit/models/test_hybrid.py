@@ -15,6 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vit_cli.models.hybrid import Hybrid, HybridViT
 
+pytestmark = pytest.mark.slow
+
 TINY = {"backbone": {"blocks": (1, 1), "width": 32}, "width": 24, "depth": 2, "heads": 3, "res": (32, 48)}
 NAMED = {
     "vit_tiny_r_s16_p8_224": {"size": "tiny", "backbone": "stem", "patch": 8},

@@ -16,6 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from vit_cli.errors import TrainingError
 from vit_cli.models.resnet import ResNet, Resnet
 
+pytestmark = pytest.mark.slow
+
 TINY = {"size": 18, "blocks": (1, 2), "width": 8, "res": (20, 33)}
 PUBLISHED = {
     "resnet18": {"size": 18},

@@ -11,6 +11,8 @@ import torch
 from vit_cli.models.sizes import SIZES
 from vit_cli.models.vit import Vit
 
+pytestmark = pytest.mark.slow
+
 
 def count(classes: int = 1000, **fields: Any) -> int:
     with torch.device("meta"):

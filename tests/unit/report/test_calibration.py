@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from vit_cli.metrics.calibration import Bin
 from vit_cli.report.calibration import draw_reliability
+
+pytestmark = pytest.mark.slow
 
 
 def test_one_full_bin_is_drawn_at_its_place(tmp_path: Path) -> None:

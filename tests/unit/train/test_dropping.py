@@ -22,6 +22,8 @@ from vit_cli.train.step import take_step
 from vit_cli.train.stop import StopFlag
 from vit_cli.train.wire import Run, wire
 
+pytestmark = pytest.mark.slow
+
 DIGITS = ("data.train={name: digits}", "data.val=null", "data.workers=0", "eval.every=6 steps")
 MODEL = "model={name: vit, width: 32, depth: 2, heads: 2, patch: 4, res: 16, pool: cls, dropout: 0.1, drop_path: 0.1}"
 PHASES = (

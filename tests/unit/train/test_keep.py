@@ -16,6 +16,8 @@ from vit_cli.train.progress import Silence
 from vit_cli.train.state import TrainState
 from vit_cli.train.wire import wire
 
+pytestmark = pytest.mark.slow
+
 RESNET = "model={name: resnet, size: 18, blocks: [1], width: 4, res: 8}"
 
 

@@ -18,6 +18,8 @@ from vit_cli.checkpoint.model import Saved
 from vit_cli.errors import CheckpointError
 from vit_cli.evaluate.open import open_weights
 
+pytestmark = pytest.mark.slow
+
 WIDTH, HEADS, MLP, DEPTH, PATCH, SIDE, CLASSES = 128, 2, 160, 2, 8, 4, 5
 Weights = dict[str, Tensor]
 

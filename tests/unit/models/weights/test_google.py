@@ -17,6 +17,8 @@ from vit_cli.checkpoint.model import Saved
 from vit_cli.evaluate.open import open_weights
 from vit_cli.models.sizes import SIZES, SizeName
 
+pytestmark = pytest.mark.slow
+
 WIDTH, DEPTH, MLP, HEADS, PATCH, SIDE, CLASSES, SCALE = 48, 2, 80, 3, 8, 4, 5, 0.2
 Arrays = dict[str, NDArray[np.float32]]
 

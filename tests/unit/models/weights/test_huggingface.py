@@ -21,6 +21,8 @@ from vit_cli.models.weights.known import find_naming
 from vit_cli.models.weights.naming import Foreign, to_theirs
 from vit_cli.recipe.plain import read_section
 
+pytestmark = pytest.mark.slow
+
 CASES = [case for case in list_small() if case.family.startswith("Hugging Face")]
 KINDS = [
     ("ViT", "ForImageClassification", HF_MLP),

@@ -24,6 +24,8 @@ from vit_cli.models.weights.timm_config import exact_crop
 from vit_cli.models.weights.timm_vit import has_tanh
 from vit_cli.recipe.plain import read_section
 
+pytestmark = pytest.mark.slow
+
 CASES = [case for case in list_small() if case.family.startswith("timm")]
 DEEP = [case for case in CASES if case.size.startswith(("R26", "R50"))]
 QUICK = [case for case in CASES if case not in DEEP]

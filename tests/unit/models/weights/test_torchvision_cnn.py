@@ -15,6 +15,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from tests.unit.models.weights.built import build
 from vit_cli.evaluate.open import open_weights
 
+pytestmark = pytest.mark.slow
+
 
 def shake(model: nn.Module) -> nn.Module:
     """Move all that training would: weights, and what BatchNorm counts."""
