@@ -29,7 +29,7 @@ run: $(VENV)/.run ## train on the embedded digits, fine-tune at twice the resolu
 	$(BIN)/python scripts/write_digits.py runs/digit_pictures
 	$(BIN)/vit predict runs/latest runs/digit_pictures --top 3
 
-test: $(VENV)/.dev ## run all tests that need no GPU
+test: $(VENV)/.dev ## run the tests that need no GPU, but for the longest
 	$(PYTEST) tests -m "not fault and not long" --durations=15
 
 faults: $(VENV)/.dev ## inject every fault of docs/reliability.md
@@ -40,7 +40,7 @@ RUNS ?= 50
 storm: $(VENV)/.run ## kill training runs at random moments and compare their ends; RUNS=50
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/storm.py --runs $(RUNS)
 
-check: $(VENV)/.dev ## format, lint, types, architecture, unit tests; under a minute
+check: $(VENV)/.dev ## format, lint, types, architecture, the quick unit tests
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy --no-error-summary

@@ -34,7 +34,8 @@ no run is chosen by what it is judged by. One image is 0.28 points of one run.
 **The interval.** Runs are compared in pairs of the same fold and seed. The mean of a fold's seeds is one value, and of the
 five values the corrected resampled t-test (Nadeau & Bengio, 2003) makes a 95 % interval: it takes the variance of the mean as
 1/5 + 1/4 of the folds', not 1/5, since folds share three quarters of their training images. Seeds of a fold share all images, so
-they make the fold's value steadier and do not count as more of them. "Over seeds" is how much a single run varies with its seed.
+they make the fold's value steadier and do not count as more of them. Where `data.fraction` takes a part of a fold's images, folds
+share fewer, and the interval, made in the same way, is rather too wide. "Over seeds" is how much a single run varies with its seed.
 
 **The verdict.** An effect inside its interval is undecided. Nothing is corrected for the number of comparisons: of twenty arms
 without any effect, one will seem to have one. "Same" can be refuted here, never shown; the interval says how large a

@@ -120,9 +120,8 @@ def set_determinism(wanted: bool) -> None:
     """Use deterministic kernels where there are any, or let torch choose the fastest; before the first product on a GPU."""
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
-    if (
-        torch.are_deterministic_algorithms_enabled() != wanted
-    ):  # to set it imports torch's compiler, which takes seconds
+    # To set what is set already would import torch's compiler, which takes seconds.
+    if torch.are_deterministic_algorithms_enabled() != wanted:
         torch.use_deterministic_algorithms(wanted, warn_only=True)
     torch.backends.cudnn.benchmark = not wanted
 

@@ -14,8 +14,8 @@ from vit_cli.checkpoint.file import read_checkpoint
 RESNET = "model={name: resnet, size: 18, blocks: [1, 1], width: 8, res: 32}"
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(("processes", "micro_batch"), [(1, 4), (2, 2)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "micro_batch"), [(1, 4), pytest.param(2, 2, marks=pytest.mark.long)])
 def test_a_run_stopped_within_an_epoch_ends_equal_to_the_bit(shell: Shell, processes: int, micro_batch: int) -> None:
     changes = [RESNET, f"train.micro_batch={micro_batch}"]
     assert shell.train(*changes, processes=processes).code == 0

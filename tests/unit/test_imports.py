@@ -7,7 +7,15 @@ import sys
 
 import pytest
 
-COMMANDS = ["recipe.load", "dist.launch", "evaluate.judge", "evaluate.predict", "train.fit", "report.write"]
+COMMANDS = [
+    "recipe.load",
+    "dist.launch",
+    "evaluate.judge",
+    "evaluate.predict",
+    "train.start",
+    "export.write",
+    "report.write",
+]
 
 
 @pytest.mark.slow

@@ -64,6 +64,8 @@ class RandomCrop(Section):
                 f"random_crop can't reflect {self.padding} pixels of an image of {res}",
                 f"Use a padding below {min(res)}, or padding_mode: constant.",
             )
+        if self.padding:
+            import torchvision.transforms.v2.functional  # noqa: F401  # takes seconds, so before workers are forked
         return CropWindow(res, cover_share(res, self.crop), self.padding, self.padding_mode, self.interpolation)
 
 
@@ -143,7 +145,7 @@ class CropWindow:
         """Widen images (..., 3, h, w) on all sides: by black, or by their own mirror image."""
         if not self.padding:
             return images
-        from torchvision.transforms.v2.functional import pad_image  # takes seconds to import
+        from torchvision.transforms.v2.functional import pad_image
 
         return pad_image(images, [self.padding], padding_mode=self.padding_mode)
 

@@ -44,7 +44,7 @@ class World:
         """Make `model` average its gradients over all processes."""
         if self.size == 1 or is_sharded(model):
             return model
-        # Gradients of class tokens are slices with gaps; they are copied into the buckets like any other.
+        # Gradients of class tokens are slices with gaps, kernels may lie channels last: all are copied into the buckets.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         parallel = nn.parallel.DistributedDataParallel
         # Buffers are fixed, or train/statistics.py brings them together. torch 2.15 gave the argument a new name.

@@ -38,7 +38,6 @@ RULES = {
     "axes.titlelocation": "left",
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
-    "axes.titley": 1.0,  # else matplotlib measures all words above a diagram
     "font.size": 9,
     "grid.color": GRID,
     "grid.linewidth": 0.8,

@@ -22,8 +22,10 @@ FEW = 40
 """So many points still get a dot each."""
 BINS = 300
 """Of more than twice as many points, neighbours are drawn as their mean, between their least and their most."""
-LEFT, RIGHT, TOP, BOTTOM = 0.62, 0.14, 0.3, 0.5
+LEFT, RIGHT, TOP, BOTTOM = 0.72, 0.2, 0.3, 0.5
 """Inches around a diagram for its words; to have matplotlib measure them takes as long as to draw them."""
+TITLE = 1.0
+"""Above the top of a diagram: given, since to find it all words above the diagram are measured."""
 Values = NDArray[np.float64]
 
 
@@ -137,7 +139,8 @@ def draw_panel(axes: matplotlib.axes.Axes, panel: Panel, borders: Sequence[float
         axes.set_ylim(0, 1.08 * heights.max() or 1)
     for epoch in borders:
         axes.axvline(epoch, color=FAINT, linewidth=0.8, linestyle=(0, (2, 3)))
-    axes.set_title(panel.title)
+    axes.set_title(panel.title, y=TITLE)
+    axes.yaxis.get_offset_text().set(horizontalalignment="right", x=-0.01)  # "1e-5" stands beside the title, not in it
     axes.set_xlabel("epoch")
     if panel.marks_best and panel.lines[0].points:
         mark_best(axes, panel.lines[0])
@@ -175,4 +178,5 @@ def mark_best(axes: matplotlib.axes.Axes, line: Line) -> None:
     epoch, score = (best_row["epoch"], line.scale * best_row[line.key]) if best_row else highest
     best = SCORES[line.key].form.format(score)
     axes.plot([epoch], [score], "o", markersize=8, markerfacecolor="none", markeredgecolor=GREEN, markeredgewidth=1.4)
-    axes.set_title(f"best {best} at epoch {epoch:.3g}", loc="right", color=GREEN, fontsize=9, fontweight="normal")
+    text = f"best {best} at epoch {epoch:.3g}"
+    axes.set_title(text, y=TITLE, loc="right", color=GREEN, fontsize=9, fontweight="normal")

@@ -5,11 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from tests.unit.report.conftest import write_metrics, write_steps
-from vit_cli.inspect.style import BLUE
-from vit_cli.report.curves import BINS, Line, Panel, chart_curves, choose_panels, draw_curves, thin
+from vit_cli.inspect.style import BLUE, drawing
+from vit_cli.report.curves import (
+    BINS,
+    Cell,
+    Line,
+    Panel,
+    add_axes,
+    chart_curves,
+    choose_panels,
+    draw_curves,
+    draw_panel,
+    thin,
+)
 from vit_cli.report.record import read_metrics, read_steps
 
 ALL = [
@@ -80,3 +93,20 @@ def test_words_of_a_chart_keep_their_digits() -> None:
     rows = [{"step": n, "epoch": n / 10, "lr": 0.0005 * n / 10} for n in range(10)]
     (chart,) = chart_curves([Panel("Learning rate", [Line(rows, "lr", "", BLUE)])], [])
     assert ">0.0004</text>" in chart
+
+
+@pytest.mark.parametrize("lr", [3e-5, 1.5e-4, 3e-4, 0.1])
+@pytest.mark.parametrize("rate", [9.5, 250_000.0, 3e6])
+def test_words_have_room_and_none_stands_on_another(lr: float, rate: float) -> None:
+    steps = [{"epoch": e, "step": e, "lr": lr * e / 9, "images_per_second": rate} for e in range(1, 10)]
+    for panel in choose_panels([], steps):
+        with drawing():
+            figure = Figure(figsize=(5.6, 2.9))
+            axes = add_axes(figure, Cell(0, 0), Cell(1, 1))
+            draw_panel(axes, panel)
+            FigureCanvasAgg(figure).draw()
+            title = axes._left_title
+            words = [text for text in (*axes.get_yticklabels(), axes.yaxis.get_offset_text()) if text.get_text()]
+            boxes = [text.get_window_extent() for text in words]
+            assert all(box.x0 >= 0 for box in boxes), [text.get_text() for text in words]
+            assert not any(title.get_window_extent().overlaps(box) for box in boxes)
