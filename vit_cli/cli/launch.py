@@ -85,7 +85,8 @@ class Launch:
         """Find what went wrong first: mostly the failure of one process makes the others fail.
 
         An error in the user's words counts before a bug, which most often is a lost connection, and so does a death
-        that was noticed soon after it.
+        that was noticed soon after it. A stop that nobody asked this launcher for followed from a death: with one, torch's
+        launcher tells the others to end.
         """
         ends: list[tuple[float, VitError]] = []
         for path in sorted(self.folder.glob("*.json")):
@@ -94,9 +95,14 @@ class Launch:
             error.exit_code = report["exit_code"]
             ends.append((report["time"] if error.exit_code == VitError.exit_code else 0.0, error))
         reported = {int(path.stem) for path in self.folder.glob("*.json")}
-        for rank, failure in failures.items():
-            if rank not in reported and failure.exitcode != -signal.SIGTERM:  # with which the launcher ends the rest
-                ends.append((failure.timestamp - SOON, died(rank, failure.exitcode)))
+        deaths = [
+            (failure.timestamp - SOON, died(rank, failure.exitcode))
+            for rank, failure in failures.items()
+            if rank not in reported and failure.exitcode != -signal.SIGTERM  # with which the launcher ends the rest
+        ]
+        if deaths and not self.heard:
+            ends = [end for end in ends if end[1].exit_code <= 128]
+        ends += deaths
         if not ends and self.heard:
             return stopped(self.heard)
         if not ends and failures:

@@ -100,6 +100,18 @@ def test_processes_that_were_told_to_stop_let_each_other_save(environment: Fill,
     assert (found.problem, found.exit_code) == ("stopped at step 7; saved", 143)
 
 
+def test_a_death_counts_before_the_stop_that_followed_from_it(environment: Fill, launch: Launch) -> None:
+    assert report(environment, 0, Stopped("stopped after the last step", exit_code=143)) == 0
+    killed = {1: Failure(-9, int(time.time()))}
+    found = launch.find_error(killed)
+    assert found is not None
+    assert (found.problem, found.exit_code) == ("process 1 was killed by SIGKILL", 5)
+    launch.heard = signal.SIGTERM
+    found = launch.find_error(killed)
+    assert found is not None
+    assert found.exit_code == 143, "asked for, and one did not get ready in time"
+
+
 def test_a_signal_reaches_the_processes_once_and_ends_them_the_second_time(launch: Launch) -> None:
     with pytest.raises(Stopped, match="stopped by SIGINT") as caught:
         launch.forward(signal.SIGINT, None)
