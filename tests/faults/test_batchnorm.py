@@ -26,7 +26,7 @@ def test_a_run_stopped_within_an_epoch_ends_equal_to_the_bit(shell: Shell, proce
     assert result_of(shell.run) == undisturbed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_skipped_step_leaves_the_statistics_of_all_processes_alone(shell: Shell) -> None:
     settings = [RESNET, "train.max_nonfinite=1", "save.every=1 steps", "save.keep=30"]
     assert shell.train(*settings, processes=2, fault="nan_loss@step=7,rank=1").code == 0

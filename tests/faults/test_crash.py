@@ -19,7 +19,7 @@ Whole = Callable[..., Result]
     [
         pytest.param("ckpt_mid_file", marks=pytest.mark.case("R1")),
         pytest.param("ckpt_written", marks=[pytest.mark.case("R2"), pytest.mark.fault]),
-        pytest.param("ckpt_before_rename", marks=pytest.mark.case("R3")),
+        pytest.param("ckpt_before_rename", marks=[pytest.mark.case("R3"), pytest.mark.fault]),
     ],
 )
 def test_a_run_killed_while_it_saves_goes_on_from_the_checkpoint_before(shell: Shell, whole: Whole, point: str) -> None:

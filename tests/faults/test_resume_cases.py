@@ -30,7 +30,7 @@ def test_a_run_stopped_twice_in_one_epoch_ends_equal(shell: Shell, whole: Whole)
     assert result_of(shell.run) == whole()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.case("R16")
 def test_a_run_stopped_at_the_end_of_an_epoch_and_of_the_run_ends_equal(shell: Shell, whole: Whole) -> None:
     assert shell.train(fault="term@step=11").code == 143
@@ -161,7 +161,7 @@ def test_other_images_than_before_are_noticed_and_their_class_named(
     assert saved_steps(stopped) == [1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.case("R23")
 def test_one_run_has_one_process_and_the_lock_of_a_dead_one_is_taken_over(shell: Shell, whole: Whole) -> None:
     first = shell.start(*shell.words(), fault="sleep=600@step=8")

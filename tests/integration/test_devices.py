@@ -99,7 +99,10 @@ def test_a_dry_run_prints_one_document(vit_process: Run, even: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "code", "status"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "interrupted")],
+    [
+        pytest.param(signal.SIGINT, 130, "interrupted", marks=pytest.mark.long),
+        (signal.SIGTERM, 143, "interrupted"),
+    ],
 )
 def test_a_signal_to_the_launcher_saves_and_stops(
     vit: Run, even: Path, tmp_path: Path, number: signal.Signals, code: int, status: str

@@ -91,6 +91,7 @@ def test_a_distilled_model_needs_no_teacher_afterwards(vit: Run, student: Path, 
     assert "head  replaced (3 -> 2 classes" in result.err
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("teacher")
 def test_a_plain_student_learns_from_a_teacher_too(vit: Run, photos: Path, tmp_path: Path) -> None:
     for name, distill in (("alone", ""), ("hard", HARD), ("soft", SOFT)):

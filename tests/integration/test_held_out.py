@@ -54,6 +54,7 @@ def test_other_data_is_held_out_anew_and_that_is_said(vit: Run, run_folder: Path
     assert len(held_out(vit, tmp_path / "tuned")) == 45
 
 
+@pytest.mark.long
 def test_another_share_is_held_out_anew_and_that_is_said(vit: Run, run_folder: Path, tmp_path: Path) -> None:
     tuned = vit("finetune", run_folder, "data.hold_out=0.5", *SHORT[:1], "--out", tmp_path / "tuned")
     assert tuned.code == 0, tuned.err

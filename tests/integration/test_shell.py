@@ -108,7 +108,7 @@ def closed_pipe() -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("form", ["csv", pytest.param("jsonl", marks=pytest.mark.long)])
 def test_a_reader_that_has_seen_enough_is_no_error(run_folder: Path, photos: Path, form: str) -> None:
     words = [*VIT, "predict", str(run_folder), str(photos), "--format", form]
     done = subprocess.run(words, stdout=closed_pipe(), stderr=subprocess.PIPE, text=True, timeout=120)
