@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -11,6 +13,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -29,6 +32,8 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 2**30
 """Parameters of glibc's allocator (mallopt(3)) and their new value."""
 GRACE_SECONDS = 60.0
 """How long a worker goes on after SIGTERM."""
+ORPHAN_SECONDS = 6.0
+"""How long after the main process a worker ends at the latest; torch's own look at it comes every 5 s."""
 
 
 def say_nothing(_text: str) -> None:
@@ -180,6 +185,19 @@ def settle(_worker: int) -> None:
     """Prepare a worker for its work, before it makes its first batch."""
     outlast_signals()
     keep_memory()
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=follow, args=(parent,), name="orphan", daemon=True).start()
+
+
+def follow(parent: BaseProcess) -> None:
+    """Wait for the end of the main process, and end this one if torch does not.
+
+    By itself a worker ends when its parent is no longer the one that it had at its first look: one whose main process was
+    killed before that would stay for ever.
+    """
+    parent.join()
+    time.sleep(ORPHAN_SECONDS)
+    os._exit(1)
 
 
 def keep_memory() -> None:

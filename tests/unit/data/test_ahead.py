@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +83,31 @@ def test_a_worker_that_died_is_noticed_soon() -> None:
 def test_an_error_of_data_travels_whole(workers: int) -> None:
     with pytest.raises(DataError, match="image 0 is broken"):
         next(make_batches(broken, range(1), workers))
+
+
+ORPHANED = """
+import os, time
+from torch.utils.data._utils import worker
+from vit_cli.data.ahead import make_batches
+
+class Late(worker.ManagerWatchdog):
+    def __init__(self):
+        print(os.getpid(), flush=True)
+        time.sleep(2)  # meanwhile the main process is killed
+        super().__init__()
+
+worker.ManagerWatchdog = Late
+next(make_batches(int, range(9), workers=1))
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_whose_main_process_is_killed_while_it_starts_ends_too() -> None:
+    with subprocess.Popen([sys.executable, "-c", ORPHANED], stdout=subprocess.PIPE, text=True) as main:
+        worker = Path("/proc", main.stdout.readline().strip())
+        assert worker.is_dir()
+        main.kill()
+        end = time.monotonic() + 30
+        while worker.exists() and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not worker.exists()
