@@ -274,7 +274,7 @@ def patiently(action: Callable[[], T], what: str) -> T:
 
 def may_pass(error: Exception) -> bool:
     """Tell whether it makes sense to try again."""
-    if isinstance(error, TypeError | NotImplementedError):  # a library without what was asked for, as clouds' may be
+    if isinstance(error, TypeError | NotImplementedError):  # raised by fsspec for what it can't do
         return False
     status = getattr(error, "status", None)
     return not isinstance(status, int) or status >= 500 or status in PASSING

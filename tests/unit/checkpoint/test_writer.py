@@ -47,6 +47,8 @@ def test_a_writer_without_a_job_has_nothing_to_wait_for() -> None:
     writer = Writer()
     writer.check()
     writer.wait()
+    assert writer.thread is None
+    assert writer.error is None
 
 
 def test_the_thread_does_not_keep_the_program_alive() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from tests.unit.report.conftest import write_metrics, write_steps
@@ -105,7 +106,7 @@ def test_words_have_room_and_none_stands_on_another(lr: float, rate: float) -> N
             axes = add_axes(figure, Cell(0, 0), Cell(1, 1))
             draw_panel(axes, panel)
             FigureCanvasAgg(figure).draw()
-            title = axes._left_title
+            (title,) = (text for text in axes.findobj(Text) if text.get_text() == panel.title)
             words = [text for text in (*axes.get_yticklabels(), axes.yaxis.get_offset_text()) if text.get_text()]
             boxes = [text.get_window_extent() for text in words]
             assert all(box.x0 >= 0 for box in boxes), [text.get_text() for text in words]
