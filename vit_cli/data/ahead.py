@@ -32,8 +32,6 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 2**30
 """Parameters of glibc's allocator (mallopt(3)) and their new value."""
 GRACE_SECONDS = 60.0
 """How long a worker goes on after SIGTERM."""
-ORPHAN_SECONDS = 6.0
-"""How long after the main process a worker ends at the latest; torch's own look at it comes every 5 s."""
 
 
 def say_nothing(_text: str) -> None:
@@ -190,13 +188,12 @@ def settle(_worker: int) -> None:
 
 
 def follow(parent: BaseProcess) -> None:
-    """Wait for the end of the main process, and end this one if torch does not.
+    """End this process with the main one.
 
-    By itself a worker ends when its parent is no longer the one that it had at its first look: one whose main process was
-    killed before that would stay for ever.
+    torch has a worker look every 5 s whether its parent is still the one that it had at its first look: one whose main
+    process was killed before that would stay for ever.
     """
     parent.join()
-    time.sleep(ORPHAN_SECONDS)
     os._exit(1)
 
 
