@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -162,9 +161,8 @@ def write_content(job: Job, file: Hashed, images: Images) -> list[tuple[int, int
 
 
 def check_wanted(halt: Event) -> None:
-    """Raise DataError in a worker whose main process is gone or has given up."""
-    parent = multiprocessing.parent_process()
-    if halt.is_set() or (parent is not None and not parent.is_alive()):
+    """Raise DataError in a worker whose main process has given up."""
+    if halt.is_set():
         raise DataError("packing has ended")
 
 
