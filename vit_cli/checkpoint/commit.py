@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ def commit(path: Path, write: Callable[[Path], object]) -> None:
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
     """Lend a name beside `path`; what the block makes there becomes `path` in one step, or leaves nothing."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}")
     with told(path):
         aside.unlink(missing_ok=True)
         try:

@@ -54,12 +54,13 @@ class Outcome:
 
 def train(run: Run, state: TrainState, stop: StopFlag) -> Outcome:
     """Take a wired run to its end and leave its folder complete; Stopped if it was told to stop before."""
+    if run.world.is_first:
+        sweep(run.folder)  # before trackers begin: they write to the folder in threads of their own
     run.journal.rewind(state.step, state.judged_step)
     run.progress.header(describe_run(run))
     if run.world.is_first:
         run.folder.write_json("plan.json", run.plan.model_dump(mode="json"))
         run.folder.write_status("running", step=state.step, total_steps=run.plan.total_steps)
-        sweep(run.folder)
         for text in (*describe_doubts(run), *describe_space(run)):
             run.progress.note(text)
     with stop.saving():

@@ -19,7 +19,7 @@ from vit_cli.errors import TrainingError, UsageError
 
 RUNS = Path("runs")
 LEFT_ASIDE = ".*.[0-9]*"
-"""Names of files that were being written: beside their own, hidden, with the number of the process."""
+"""Names of files that were being written: beside their own, hidden, with the numbers of the process and the thread."""
 LONGEST_NAME = 200
 """Bytes; file systems allow 255, and the time stands in front."""
 
