@@ -18,6 +18,7 @@ LEVELS = {
     "errors": 0,
     "section": 0,
     "keys": 0,
+    "document": 0,
     "models": 1,
     "data": 1,
     "augment": 1,

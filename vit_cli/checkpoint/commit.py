@@ -11,6 +11,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from vit_cli.document import to_json
 from vit_cli.errors import TrainingError
 
 
@@ -25,6 +26,12 @@ def commit(path: Path, write: Callable[[Path], object]) -> None:
     with beside(path) as aside:
         write(aside)
         sync(aside)
+
+
+def commit_json(path: Path, content: object, indent: int | None = None) -> None:
+    """Write a JSON document, whole or not at all; NaN and infinity become null."""
+    text = to_json(content, indent) + "\n"
+    commit(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
 @contextmanager

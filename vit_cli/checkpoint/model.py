@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vit_cli.checkpoint.commit import commit, told
+from vit_cli.checkpoint.commit import commit, commit_json, told
 from vit_cli.checkpoint.file import FORMAT_VERSION, read_checkpoint
 from vit_cli.errors import CheckpointError
 
@@ -57,8 +56,7 @@ def write_folder(folder: Path, weights: Mapping[str, Tensor], files: Mapping[str
         folder.mkdir(parents=True, exist_ok=True)
     commit(folder / WEIGHTS, lambda aside: save_file(tensors, aside, metadata={"format": "pt"}))
     for name, content in files.items():
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        commit(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
+        commit_json(folder / name, content, indent=2)
 
 
 def open_model(path: Path) -> Saved:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from vit_cli.cli.layout import (
     format_facts,
@@ -19,6 +17,7 @@ from vit_cli.cli.layout import (
     measure_epoch,
     strip_escapes,
 )
+from vit_cli.document import to_json
 from vit_cli.errors import VitError
 from vit_cli.train.progress import Progress, Row, Silence, Tick
 
@@ -145,9 +144,9 @@ def show_json(content: object, line: bool = False) -> None:
     What the stream can't encode, or would command a terminal, is escaped in JSON's own way.
     """
     indent = None if line else 2
-    text = json.dumps(finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
+    text = to_json(content, indent)
     if not fits(text, sys.stdout) or strip_escapes(text) != text:
-        text = json.dumps(finite(content), indent=indent, allow_nan=False).replace("\x7f", "\\u007f")
+        text = to_json(content, indent, escapes=True).replace("\x7f", "\\u007f")
     write(sys.stdout, text + "\n")
 
 
@@ -173,15 +172,6 @@ def show_error(error: VitError) -> None:
     from rich.text import Text
 
     make_console().print(Text.assemble((head, "bold red"), "\n".join(lines)), soft_wrap=True)
-
-
-def finite(content: Any) -> Any:
-    """Copy plain values with None in place of every number that JSON doesn't know."""
-    if isinstance(content, Mapping):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def is_terminal(stream: TextIO) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vit_cli.cli import flags
-from vit_cli.cli.console import finite, make_progress
+from vit_cli.cli.console import make_progress
 from vit_cli.cli.gates import check_gates, check_known, read_gates
 from vit_cli.cli.judged import Shown, show_judged
 from vit_cli.errors import TrainingError, UsageError
@@ -234,4 +234,4 @@ def save_all(folder: Path, judged: Judged, shown: Shown, samples: Samples) -> No
     document = shown.document(per_class=True)
     if evaluation.calibration is not None:
         document["calibration"] = [each._asdict() for each in list_bins(evaluation.calibration)]
-    write_evaluation(folder, finite(document), evaluation, judged.ready, samples)
+    write_evaluation(folder, document, evaluation, judged.ready, samples)

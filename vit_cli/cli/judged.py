@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vit_cli.cli.console import show_json, show_result, show_table
-from vit_cli.metrics.names import SCORES, WORDS
+from vit_cli.metrics.names import SCORES, WORDS, says_something
 
 if TYPE_CHECKING:
     from vit_cli.metrics.task import Row, Task
@@ -106,8 +106,8 @@ def show_each(shown: Shown, task: Task, title: str) -> None:
 
 
 def main_names(task: Task) -> list[str]:
-    """Name the scores that count; among five classes or fewer top-5 is always 100 %."""
-    return [name for name in task.reported if name != "top5" or len(task.names) > 5]
+    """Name the scores that count."""
+    return [name for name in task.reported if says_something(name, len(task.names))]
 
 
 def say(names: Sequence[str], facts: Mapping[str, Any]) -> str:

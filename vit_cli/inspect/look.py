@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vit_cli.checkpoint.commit import commit
+from vit_cli.checkpoint.commit import commit_json
 from vit_cli.checkpoint.model import find_home
 from vit_cli.errors import DataError, UsageError
 from vit_cli.evaluate.images import open_folder_data, open_own_data
@@ -168,8 +167,7 @@ def write(folder: Path, findings: Findings, sights: Sequence[Sight]) -> dict[str
         "left_out": dict(findings.left_out),
         **findings.numbers,
     }
-    text = json.dumps(content, ensure_ascii=False) + "\n"
-    commit(folder / NUMBERS, lambda aside: aside.write_text(text, encoding="utf-8"))
+    commit_json(folder / NUMBERS, content)
     return content
 
 

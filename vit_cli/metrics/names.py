@@ -46,3 +46,8 @@ WORDS: dict[TaskName, str] = {"classification": "classes", "multilabel": "labels
 """What the model's outputs are called, for each task."""
 MAIN: dict[TaskName, str] = {"classification": "top1", "multilabel": "map", "regression": "r2"}
 """The score that tells which weights are best, for each task; more of it is better."""
+
+
+def says_something(score: str, classes: int) -> bool:
+    """Tell whether a score can differ between models: among five classes or fewer top-5 is always 100 %."""
+    return score != "top5" or classes > 5

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from vit_cli.evaluate.evaluate import Evaluation
-from vit_cli.metrics.names import SCORES, WORDS
+from vit_cli.metrics.names import SCORES, WORDS, says_something
 from vit_cli.report.facts import (
     commands,
     describe_environment,
@@ -91,7 +91,7 @@ def make_header(record: Record, scores: Mapping[str, float]) -> str:
     found = [
         (metric, name, scores[key] / 100 if SCORES[key].in_percent else scores[key])
         for key, (metric, name) in METRICS.items()
-        if key in scores
+        if key in scores and says_something(key, len(record.class_names))
     ]
     if found:
         lines += ["metrics:", *(f"- {kind}" for kind in dict.fromkeys(metric for metric, _, _ in found))]

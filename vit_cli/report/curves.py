@@ -99,6 +99,7 @@ def add_axes(figure: Figure, place: Cell, cells: Cell) -> matplotlib.axes.Axes:
 def choose_panels(rows: Sequence[Numbers], steps: Sequence[Numbers]) -> list[Panel]:
     """Lay out the panels that have points; speed and learning rate come from the finer of the two records."""
     finest = steps or rows
+    is_open = any(row.get("top5", 100.0) < 100.0 for row in rows)  # five classes or fewer leave nothing to see
     panels = [
         Panel(
             "Loss",
@@ -109,7 +110,9 @@ def choose_panels(rows: Sequence[Numbers], steps: Sequence[Numbers]) -> list[Pan
             ],
         ),
         Panel(
-            "Accuracy (%)", [Line(rows, "top1", "top-1", GREEN), Line(rows, "top5", "top-5", FAINT)], marks_best=True
+            "Accuracy (%)",
+            [Line(rows, "top1", "top-1", GREEN), *([Line(rows, "top5", "top-5", FAINT)] if is_open else [])],
+            marks_best=True,
         ),
         Panel(
             "Labels found (%)",

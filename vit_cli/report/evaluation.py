@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vit_cli.checkpoint.commit import commit
+from vit_cli.checkpoint.commit import commit, commit_json
 from vit_cli.data.decode import to_pixels
 from vit_cli.data.samples import Samples
 from vit_cli.errors import TrainingError, UsageError
@@ -29,7 +28,7 @@ def write_evaluation(
 ) -> None:
     """Write what an evaluation found to `folder`, which is made; what does not apply to the task is left out.
 
-    `document`, without numbers that JSON lacks, is evaluation.json. Raises UsageError if the place can't be written; each
+    `document` is evaluation.json. Raises UsageError if the place can't be written; each
     file is whole or not there.
     """
     names = ready.class_names
@@ -47,8 +46,7 @@ def write_evaluation(
             draw_reliability(bins, evaluation.scores["ece"], folder / "reliability.png")
         if evaluation.answers is not None:
             draw_worst(folder, evaluation.answers, ready.task, partial(see, ready, samples))
-        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        commit(folder / "evaluation.json", lambda aside: aside.write_text(text, encoding="utf-8"))
+        commit_json(folder / "evaluation.json", document, indent=2)
     except TrainingError as error:
         raise UsageError(error.problem, "Is the disk full or read-only?") from error
     except OSError as error:

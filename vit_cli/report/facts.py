@@ -9,7 +9,7 @@ from typing import Any
 
 from vit_cli.errors import VitError
 from vit_cli.evaluate.evaluate import Evaluation
-from vit_cli.metrics.names import SCORES, WORDS
+from vit_cli.metrics.names import SCORES, WORDS, says_something
 from vit_cli.recipe.plain import read_section
 from vit_cli.recipe.schema import Recipe
 from vit_cli.report.record import Record
@@ -38,7 +38,8 @@ def headline(record: Record, evaluation: Evaluation | None) -> dict[str, str]:
     """Give the few numbers that matter, ready to read."""
     scores = gather_scores(record, evaluation)
     labels = {name: SCORES[name].label for name in TOLD} | {"loss": "validation loss"}
-    shown = {labels[name]: SCORES[name].write(scores[name]) for name in TOLD if name in scores}
+    told = [name for name in TOLD if name in scores and says_something(name, len(record.class_names))]
+    shown = {labels[name]: SCORES[name].write(scores[name]) for name in told}
     if "images" in scores:
         shown["validation images"] = f"{scores['images']:,.0f}"
     if record.class_names:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vit_cli.checkpoint.commit import commit_json
 from vit_cli.evaluate.evaluate import Evaluation
 from vit_cli.report.record import Record
 from vit_cli.train.folder import RunFolder
@@ -25,7 +26,7 @@ def keep_evaluation(folder: RunFolder, evaluation: Evaluation, step: int) -> Non
         "confusion": to_cells(evaluation.confusion),
         "calibration": None if evaluation.calibration is None else evaluation.calibration.tolist(),
     }
-    folder.write_text(FILE, json.dumps(kept, ensure_ascii=False) + "\n")
+    commit_json(folder.path / FILE, kept)
 
 
 def read_evaluation(record: Record) -> Evaluation | None:
@@ -36,7 +37,8 @@ def read_evaluation(record: Record) -> Evaluation | None:
     matrix = from_cells(kept["confusion"]) if kept.get("confusion") else None
     bins = kept.get("calibration")
     calibration = torch.tensor(bins, dtype=torch.float64) if bins else None
-    return Evaluation(kept["scores"], matrix, None, kept["seconds"], tuple(kept["per_class"]), calibration)
+    scores = {name: math.nan if score is None else score for name, score in kept["scores"].items()}
+    return Evaluation(scores, matrix, None, kept["seconds"], tuple(kept["per_class"]), calibration)
 
 
 def to_cells(matrix: Tensor | None) -> dict[str, Any] | None:

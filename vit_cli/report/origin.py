@@ -66,7 +66,7 @@ def describe_start(record: Record) -> dict[str, str]:
     )
     main = MAIN[record.task_name]
     scores = {"before the first step": record.start.get("before", {}), "after training": record.best}
-    return facts | {when: SCORES[main].say(said[main]) for when, said in scores.items() if main in said}
+    return facts | {when: SCORES[main].say(said[main]) for when, said in scores.items() if said.get(main) is not None}
 
 
 def list_phases(record: Record) -> list[list[str]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from vit_cli.checkpoint.commit import commit
+from vit_cli.checkpoint.commit import commit, commit_json
 from vit_cli.metrics.names import SCORES
 from vit_cli.study.effect import Scores, compare, spread_over_seeds
 from vit_cli.study.jobs import Grid
@@ -122,9 +121,7 @@ def judge(arms: Sequence[Mapping[str, Any]]) -> str:
 def write_summary(out: Path, summary: Mapping[str, Any]) -> None:
     """Write the summary and its table, each whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
-    plain = json.loads(json.dumps(summary), parse_constant=lambda _: None)  # JSON has no NaN
-    text = json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
-    commit(out / "study.json", lambda aside: aside.write_text(text, encoding="utf-8"))
+    commit_json(out / "study.json", summary, indent=1)
     commit(out / "study.md", lambda aside: aside.write_text(write_page(summary), encoding="utf-8"))
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vit_cli.checkpoint.commit import commit, point, told
+from vit_cli.checkpoint.commit import commit, commit_json, point, told
 from vit_cli.checkpoint.model import CONFIG, WEIGHTS
 from vit_cli.dist.place import name_job
 from vit_cli.errors import TrainingError, UsageError
@@ -69,7 +69,7 @@ class RunFolder:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file of the folder, whole or not at all."""
-        self.write_text(name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        commit_json(self.path / name, content, indent=2)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a JSON file of the folder; an absent one is empty."""

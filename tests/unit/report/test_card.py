@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from huggingface_hub import ModelCard
 
@@ -26,7 +27,18 @@ def test_the_hub_finds_the_metrics_as_shares(folder: RunFolder, evaluation: Eval
     (model,) = about["model-index"]
     assert model["name"] == "pets & more"
     metrics = {metric["name"]: metric["value"] for metric in model["results"][0]["metrics"]}
-    assert metrics == {"top-1 accuracy": 0.833333, "top-5 accuracy": 1.0}
+    assert metrics == {"top-1 accuracy": 0.833333}, "three classes: top-5 says nothing"
+
+
+@pytest.mark.parametrize(("classes", "told"), [(5, False), (6, True)])
+def test_top5_is_told_where_more_than_five_classes_leave_it_open(
+    folder: RunFolder, evaluation: Evaluation, classes: int, told: bool
+) -> None:
+    names = [f"class {number}" for number in range(classes)]
+    folder.write_json("model/config.json", folder.read_json("model/config.json") | {"class_names": names})
+    card = write_card(read_record(folder), evaluation)
+    assert [name in card for name in ("| top-5 | 100.00 % |", "top-5 accuracy")] == [told, told]
+    assert "| top-1 | 83.33 % |" in card
 
 
 def test_the_hubs_own_parser_reads_the_results(folder: RunFolder, evaluation: Evaluation) -> None:
@@ -41,7 +53,6 @@ def test_the_hubs_own_parser_reads_the_results(folder: RunFolder, evaluation: Ev
     ]
     assert results == [
         ("image-classification", "folder", "validation", "top-1 accuracy", 0.833333),
-        ("image-classification", "folder", "validation", "top-5 accuracy", 1.0),
     ]
 
 

@@ -53,6 +53,12 @@ def test_curves_are_drawn_from_whatever_is_there(tmp_path: Path, epochs: int, st
     assert titles == [title for title in ALL if title not in left_out]
 
 
+@pytest.mark.parametrize(("top5", "drawn"), [(90.0, ["top-1", "top-5"]), (100.0, ["top-1"])])
+def test_a_top5_that_never_leaves_100_percent_is_not_drawn(top5: float, drawn: list[str]) -> None:
+    (panel,) = choose_panels([{"step": 10.0, "epoch": 1.0, "top1": 50.0, "top5": top5}], [])
+    assert [line.label for line in panel.lines] == drawn
+
+
 def test_nothing_is_drawn_from_nothing(tmp_path: Path) -> None:
     panels = choose_panels([], [])
     draw_curves(panels, [], tmp_path / "curves.png")

@@ -1,7 +1,10 @@
 """The evaluation that is kept."""
 
+import json
+import math
 from dataclasses import replace
 
+import pytest
 import torch
 
 from vit_cli.evaluate.evaluate import Evaluation
@@ -21,6 +24,17 @@ def test_what_was_kept_is_given_back_without_the_answers(folder: RunFolder, eval
     assert found.confusion is not None
     torch.testing.assert_close(found.confusion, evaluation.confusion)
     torch.testing.assert_close(found.calibration, bins)
+
+
+def test_a_loss_that_is_no_number_is_kept_as_json_has_it(folder: RunFolder, evaluation: Evaluation) -> None:
+    scores = evaluation.scores | {"loss": math.nan, "top1": 50.0}
+    keep_evaluation(folder, replace(evaluation, scores=scores), step=20)
+    kept = json.loads((folder.path / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    assert kept["scores"]["loss"] is None
+    found = read_evaluation(read_record(folder))
+    assert found is not None
+    assert math.isnan(found.scores["loss"])
+    assert found.scores["top1"] == 50.0
 
 
 def test_that_of_weights_which_are_no_longer_the_best_is_not_given(folder: RunFolder, evaluation: Evaluation) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -204,6 +205,13 @@ def test_files_are_written_whole_and_read_back(here: Path) -> None:
     with pytest.raises(TypeError):
         folder.write_json("plan.json", {"bad": object()})
     assert folder.read_json("plan.json")["steps"] == 3
+
+
+def test_what_is_no_number_is_null_for_other_programs(here: Path) -> None:
+    folder = make(here / "run")
+    folder.write_json("summary.json", {"step": 3, "last": {"val_loss": math.nan, "lr": 0.5}})
+    text = (folder.path / "summary.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {"step": 3, "last": {"val_loss": None, "lr": 0.5}}
 
 
 def test_the_status_says_who_runs_and_when_it_was_last_heard_of(here: Path) -> None:
