@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vit_cli"
@@ -108,55 +106,74 @@ def test_every_place_is_known() -> None:
     assert len(FILES) > 50
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_imports_go_one_way(path: Path) -> None:
+def test_imports_go_one_way() -> None:
+    check(wrong_ways)
+
+
+def wrong_ways(path: Path) -> Iterator[str]:
     here = place_of(path)
-    if here in ("__init__", "__main__"):
-        return
-    for module in imports(parse(path)):
+    for module in imports(parse(path)) if here in LEVELS else ():
         parts = module.split(".")
         if parts[0] != "vit_cli" or len(parts) < 2 or parts[1] not in LEVELS or parts[1] == here:
             continue
         there = parts[1]
-        assert LEVELS[there] < LEVELS[here] or (here, there) in NEIGHBOURS, f"{here} must not import {module}"
+        if LEVELS[there] >= LEVELS[here] and (here, there) not in NEIGHBOURS:
+            yield f"{here} must not import {module}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_only_their_places_know_certain_libraries(path: Path) -> None:
+def test_only_their_places_know_certain_libraries() -> None:
+    check(strange_libraries)
+
+
+def strange_libraries(path: Path) -> Iterator[str]:
     for module in imports(parse(path)):
-        assert module.split(".")[0] not in FORBIDDEN, f"{module} is not for vit_cli"
+        if module.split(".")[0] in FORBIDDEN:
+            yield f"{module} is not for vit_cli"
         for library, places in ONLY.items():
-            if module == library or module.startswith(library + "."):
-                assert place_of(path) in places, f"only {places} may import {module}"
+            if (module == library or module.startswith(library + ".")) and place_of(path) not in places:
+                yield f"only {places} may import {module}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_only_checkpoint_loads_tensors_and_always_safely(path: Path) -> None:
+def test_only_checkpoint_loads_tensors_and_always_safely() -> None:
+    check(unsafe_loads)
+
+
+def unsafe_loads(path: Path) -> Iterator[str]:
     for node in ast.walk(parse(path)):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in (
-            "torch.load",
-            "torch.save",
-            "np.load",
-            "numpy.load",
-        ):
-            assert place_of(path) == "checkpoint"
-            if ast.unparse(node.func) == "torch.load":
-                flags = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-                assert flags.get("weights_only") == "True"
+        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if called not in ("torch.load", "torch.save", "np.load", "numpy.load"):
+            continue
+        if place_of(path) != "checkpoint":
+            yield f"only checkpoint may call {called}"
+        flags = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        if called == "torch.load" and flags.get("weights_only") != "True":
+            yield "torch.load without weights_only=True"
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_files_and_functions_stay_small(path: Path) -> None:
-    text = path.read_text()
-    assert len(text.splitlines()) <= MOST_LINES
-    assert not BAD_NAMES & set(path.relative_to(PACKAGE).with_suffix("").parts)
+def test_files_and_functions_stay_small() -> None:
+    check(large_parts)
+
+
+def large_parts(path: Path) -> Iterator[str]:
     tree = parse(path)
-    assert ast.get_docstring(tree), "a module starts with one line that says what it is"
+    if len(path.read_text().splitlines()) > MOST_LINES:
+        yield f"more than {MOST_LINES} lines"
+    if BAD_NAMES & set(path.relative_to(PACKAGE).with_suffix("").parts):
+        yield "a name that says nothing"
+    if not ast.get_docstring(tree):
+        yield "a module starts with one line that says what it is"
     for function in functions(tree):
-        lines = function.end_lineno - function.lineno + 1
-        assert lines <= MOST_FUNCTION_LINES, function.name
-        assert nesting(function) <= MOST_NESTING, function.name
+        if function.end_lineno - function.lineno + 1 > MOST_FUNCTION_LINES:
+            yield f"{function.name} has more than {MOST_FUNCTION_LINES} lines"
+        if nesting(function) > MOST_NESTING:
+            yield f"{function.name} is nested more than {MOST_NESTING} deep"
         arguments = function.args.posonlyargs + function.args.args + function.args.kwonlyargs
         count = len([argument for argument in arguments if argument.arg not in ("self", "cls")])
-        if function.name != "__init__" and place_of(path) != "cli":
-            assert count <= MOST_ARGUMENTS, function.name
+        if count > MOST_ARGUMENTS and function.name != "__init__" and place_of(path) != "cli":
+            yield f"{function.name} takes more than {MOST_ARGUMENTS} arguments"
+
+
+def check(rule: Callable[[Path], Iterable[str]]) -> None:
+    """Fail, naming the files, if `rule` finds anything wrong."""
+    problems = [f"{name(path)}: {found}" for path in FILES for found in rule(path)]
+    assert not problems, "\n".join(problems)

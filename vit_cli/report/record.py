@@ -19,20 +19,12 @@ from vit_cli.metrics.task import Task
 from vit_cli.metrics.tasks import make_task
 from vit_cli.recipe.load import load_recipe
 from vit_cli.recipe.plain import read_section
+from vit_cli.report.shapes import SHAPES, fits
 from vit_cli.section import Scale, TaskName
 from vit_cli.train.folder import RunFolder
 from vit_cli.train.lock import find_owner
 
 Numbers = dict[str, float]
-OBJECTS = (
-    "plan.json",
-    "env.json",
-    "status.json",
-    "summary.json",
-    "start.json",
-    "evaluation.json",
-    "model/config.json",
-)
 
 
 @dataclass(frozen=True)
@@ -51,7 +43,7 @@ class Record:
     evaluation: dict[str, Any]
     rows: list[Numbers]
     damaged: tuple[str, ...]
-    """Files that are there and can't be read."""
+    """Files that are there and can't be read, or hold something else than a run writes."""
     is_alive: bool
     """Whether a process trains in the folder now."""
 
@@ -122,7 +114,7 @@ class Record:
 
 def read_record(folder: RunFolder) -> Record:
     """Read all that a run folder tells; what is damaged counts as absent, and is named."""
-    found = {name: read_object(folder.path / name) for name in OBJECTS}
+    found = {name: read_object(folder.path / name, shape) for name, shape in SHAPES.items()}
     return Record(
         path=folder.path,
         recipe=read_text(folder.path / "recipe.yaml"),
@@ -134,15 +126,15 @@ def read_record(folder: RunFolder) -> Record:
     )
 
 
-def read_object(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object; an absent file is empty, a damaged one None."""
+def read_object(path: Path, shape: Any = dict[str, Any]) -> dict[str, Any] | None:
+    """Read a JSON object; an absent file is empty, one that is damaged or of another shape None."""
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        return json.loads(content) if fits(content, shape) else None
     except (OSError, ValueError):
         return None
-    return content if isinstance(content, dict) else None
 
 
 def read_text(path: Path) -> str:

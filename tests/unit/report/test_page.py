@@ -13,8 +13,10 @@ import torch
 from PIL import Image
 
 from vit_cli.evaluate.evaluate import Evaluation
+from vit_cli.report.card import write_card
 from vit_cli.report.confusion import Pair
 from vit_cli.report.html import shrink
+from vit_cli.report.judged import read_evaluation
 from vit_cli.report.origin import find_borders
 from vit_cli.report.page import LARGEST_SHEET, MOST_ROWS, Charts, share_evenly, write_page
 from vit_cli.report.pictures import draw_grid
@@ -224,6 +226,28 @@ def test_a_damaged_file_is_named_and_left_out(folder: RunFolder) -> None:
     text = Reader(write_page(read_record(folder), None, Charts())).text
     assert "summary.json is damaged and was left out." in text
     assert "60.00 %" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("plan.json", {"phases": [3], "images": 12}),
+        ("env.json", {"packages": ["torch"], "gpus": 1}),
+        ("status.json", {"status": "failed", "step": "20"}),
+        ("summary.json", {"parameters": "many", "train_seconds": None}),
+        ("start.json", {"changes": 7, "before": []}),
+        ("evaluation.json", {"step": 20, "scores": ["top1"], "seconds": 1.0, "per_class": []}),
+        ("model/config.json", {"class_names": {"0": "cat"}, "res": 8}),
+    ],
+)
+def test_a_file_that_somebody_changed_is_named_and_left_out(
+    folder: RunFolder, name: str, content: dict[str, object]
+) -> None:
+    folder.write_json(name, folder.read_json(name) | content)
+    record = read_record(folder)
+    for text in (Reader(write_page(record, read_evaluation(record), Charts())).text, write_card(record, None)):
+        assert f"{name} is damaged and was left out." in text
+        assert "60.00 %" in text
 
 
 def test_pictures_that_are_small_stay_as_they_are() -> None:
