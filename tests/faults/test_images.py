@@ -205,7 +205,7 @@ def test_one_broken_picture_in_twenty_is_too_many_unless_the_recipe_allows_it(
         (tmp_path / f"photos/red/{number:03d}.jpg").write_bytes(content)
     result = vit("train", small, "--out", tmp_path / "run", "-q")
     assert result.code == 3
-    assert "2 of 36 training images are broken, 1 are allowed" in result.err
+    assert "2 of 36 training images are broken, at most 1 may be" in result.err
     assert "1 empty file" in result.err
     assert "1 unsupported format" in result.err
     assert vit("train", small, "data.max_bad=0.06", "--out", tmp_path / "again", "-q").code == 0

@@ -58,8 +58,9 @@ def told(path: Path) -> Iterator[None]:
         reason = cause if isinstance(cause, OSError) else error
         is_limit = isinstance(reason, OSError) and reason.errno in (errno.EMFILE, errno.ENFILE)
         asked = "Raise the limit with `ulimit -n 4096`." if is_limit else "Is the disk full or read-only?"
+        said = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason).partition("\n")[0]
         raise TrainingError(
-            f"{path} can't be written: {str(reason).partition(chr(10))[0]}",
+            f"{path} can't be written: {said}",
             f"{asked} What was saved before is intact; `vit resume` goes on from there.",
         ) from error
 

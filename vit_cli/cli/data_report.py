@@ -143,5 +143,5 @@ def say_problem(problem: Problem) -> list[str]:
     """Say what is wrong, and name a few of the images or classes that it is about."""
     shown = [f"  {line}" for line in problem.examples[:MOST_NAMED]]
     if problem.examples and problem.count > len(shown):
-        shown.append(f"  and {problem.count - len(shown):,} more (--json names up to a thousand)")
+        shown.append(f"  and {problem.count - len(shown):,} more (--json names more)")
     return [problem.text, *shown]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -130,10 +129,11 @@ def evaluate(
     from vit_cli.evaluate.judge import Asked, check_asked, judge
     from vit_cli.evaluate.runnable import open_runnable
     from vit_cli.evaluate.saved import read_task
+    from vit_cli.export.write import choose_folder
 
     asked = Asked(resolutions, flips, real, read_corruptions(corruptions) if corruptions is not None else ())
     if out:
-        out = check_out(out, overwrite)
+        out = choose_folder(out, overwrite)
     if launch_processes(devices):
         return
     shown: list[Shown] = []
@@ -183,24 +183,7 @@ def check_predictions(path: Path, resolutions: int) -> None:
     """Raise UsageError, before anything is computed, if the answers of one evaluation can't be written to `path`."""
     if resolutions > 1:
         raise UsageError(f"--predictions is one table, and --res names {resolutions} resolutions", "Name one of them.")
-    if path.is_dir():
-        raise UsageError(f"--predictions {path} is a folder", "Name a file, such as predictions.csv.")
-    if not path.parent.is_dir():
-        raise UsageError(f"--predictions {path}: there is no folder {path.parent}", "Make it first.")
-    place = path.resolve()
-    if not os.access(place if place.exists() and not place.is_file() else place.parent, os.W_OK):
-        raise UsageError(f"--predictions {path} can't be written", "Name a place that you can write in.")
-
-
-def check_out(out: Path, overwrite: bool) -> Path:
-    """Give the folder of --out; UsageError, before anything is computed, if it is taken or can't be made."""
-    from vit_cli.export.write import choose_folder
-
-    folder = choose_folder(out, overwrite)
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise UsageError(f"--out {out} can't be written", "Name a place that you can write in.")
-    return folder
+    flags.check_place(path, "--predictions")
 
 
 def check_classes(classes: int) -> None:

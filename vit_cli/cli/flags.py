@@ -112,10 +112,10 @@ def split_tokens(tokens: list[str], rule: str) -> tuple[Path | None, list[str]]:
 
 def check_place(path: Path, flag: str) -> None:
     """Raise UsageError, before anything is computed, if a file can't be written at `path`, which a flag names."""
-    folder = path.absolute().parent
-    if path.is_dir():
+    place = path.resolve()
+    if place.is_dir():
         raise UsageError(f"{flag} {path} is a folder", "Name a file in it.")
-    if not folder.is_dir():
+    if not place.parent.is_dir():
         raise UsageError(f"{flag} {path}: there is no folder {path.parent}", "Make it first.")
-    if not os.access(path if path.exists() else folder, os.W_OK):
+    if not os.access(place if place.exists() and not place.is_file() else place.parent, os.W_OK):  # a pipe, say
         raise UsageError(f"{flag} {path} can't be written", "Name a place that you can write in.")

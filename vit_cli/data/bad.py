@@ -55,7 +55,7 @@ class BadImageLog:
             kinds = Counter(reason.partition(":")[0] for reason in self.reasons.values())
             summary = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
             raise DataError(
-                f"{self.count} of {self.images} training images are broken, {self.allowed} are allowed ({summary})",
+                f"{self.count} of {self.images} training images are broken, at most {self.allowed} may be ({summary})",
                 f"they are listed in {self.path}; mend or remove them, or raise data.max_bad",
             )
 

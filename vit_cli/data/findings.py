@@ -126,7 +126,7 @@ def note_repeated(same: Duplicates, split: str) -> list[str]:
     lines = [f"{split}: {plural(count, 'image')} {'repeats' if count == 1 else 'repeat'} an earlier one of the split"]
     lines += others[:MOST_REPEATED]
     if count > MOST_REPEATED:
-        lines.append(f"and {count - len(lines) + 1:,} more (--json names up to a hundred)")
+        lines.append(f"and {count - len(lines) + 1:,} more (--json names more)")
     return ["\n  ".join(lines)]
 
 

@@ -267,7 +267,7 @@ class Tally:
             return
         path = write_bad(dest, [done[number] for number in sorted(done)])
         raise DataError(
-            f"{self.bad} of {self.images + self.bad} images are broken, {self.allowed} of {self.plan.images} are allowed",
+            f"{self.bad} of {self.images + self.bad} images are broken, at most {self.allowed} of {self.plan.images} may be",
             f"they are listed in {path}; mend or remove them and pack anew, or go on with a higher --max-bad",
         )
 

@@ -23,7 +23,7 @@ from vit_cli.evaluate.saved import Ready, make_ready, open_saved
 from vit_cli.export.graph import OPSET, describe, hushed, write_onnx, write_program
 from vit_cli.export.int8 import Quantised, open_labelled, quantise, score
 from vit_cli.export.parity import TOLERANCE, Parity, Pictures, choose_pictures, compare
-from vit_cli.export.write import change_model, compare_models, find_exports
+from vit_cli.export.write import change_model, check_writable, compare_models, find_exports
 
 Runtime = Literal["onnx", "pt2"]
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -183,6 +183,7 @@ def choose_file(path: Path, target: Runtime, wishes: Wishes) -> Path:
         )
     if file.exists() and not wishes.overwrite:
         raise UsageError(f"{file} is already there", "Name another file with --out, or add --overwrite.")
+    check_writable(file)
     return file.absolute()
 
 

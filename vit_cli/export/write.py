@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,9 +111,19 @@ def find_exports(path: Path) -> Path | None:
 
 
 def choose_folder(folder: Path, overwrite: bool) -> Path:
-    """Give a folder to write to; UsageError if it is a file, or not empty and not to be overwritten."""
+    """Give a folder to write to; UsageError if it is a file, not empty and not to be overwritten, or can't be made."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "Name another folder.")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise UsageError(f"{folder} is not empty", "Name another folder with --out, or add --overwrite.")
+    check_writable(folder)
     return folder.absolute()
+
+
+def check_writable(place: Path) -> None:
+    """Raise UsageError, before anything is computed, if there can't be a file or folder at `place`."""
+    there = next(path for path in (place, *place.absolute().parents) if path.exists())
+    if there != place and not there.is_dir():
+        raise UsageError(f"{place} can't be written: {there} is a file", "Name another place with --out.")
+    if not os.access(there, os.W_OK):
+        raise UsageError(f"{place} can't be written", "Name a place that you can write in with --out.")

@@ -64,7 +64,7 @@ def draw_rollout(sight: Sight) -> Panel:
     heat = [paint(one, limits_of(one)) for one in maps]
     lit = [multiply(picture, one) for picture, one in zip(pictures, maps, strict=True)]
     names, peaks = sight.names, maps.max(axis=(1, 2)) / maps.mean(axis=(1, 2))
-    board = draw_table([pictures, heat, lit], names, sight.width, ["image", "rollout", "multiplied"], most=232)
+    board = draw_table([pictures, heat, lit], names, sight.width, ["image", "rollout", "image x rollout"], most=232)
     numbers = {
         "of": sight.parts.reads,
         "images": [

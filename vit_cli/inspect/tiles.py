@@ -19,7 +19,7 @@ Numbers = NDArray[np.float64]
 HEAT, SIGNED = "viridis", "PuOr_r"
 """Colours that everybody can tell apart: for what grows from dark to bright, and for what has a sign."""
 LABEL, LEAST = 11, 6
-"""Letters of the name of a row, and those that have to be left of the head of a column."""
+"""Letters that the name of a row has at least, and those that have to be left of the head of a column."""
 
 
 class Range(NamedTuple):
@@ -91,7 +91,8 @@ def draw_table(
     """
     board = Board(width)
     longest = max((len(name) for name in names), default=0)
-    left = round(min(longest, LABEL) * WIDE) + GAP if names else 0
+    limit = max(LABEL, int((width - len(heads) * (most + 8) - GAP) / WIDE))  # pictures go first
+    left = round(min(longest, limit) * WIDE) + GAP if names else 0
     step = min(most + 8, (width - left + 8) // len(heads))
     size = fit_tile(Grid(*rows[0][0].shape[:2]), step - 8)
     step = min(step, max(size.columns + 8, round(max(map(len, heads)) * WIDE) + 8))
@@ -103,7 +104,7 @@ def draw_table(
     for line, row in enumerate(rows):
         y = LINE + 4 + line * (size.rows + 8)
         if names:
-            board.write(0, y + size.rows / 2 - LINE / 2, shorten(names[line], LABEL))
+            board.write(0, y + size.rows / 2 - LINE / 2, shorten(names[line], limit))
         for place, picture in enumerate(row):
             board.lay(left + place * step, y, resize(picture, size))
     return board

@@ -49,5 +49,5 @@ MAIN: dict[TaskName, str] = {"classification": "top1", "multilabel": "map", "reg
 
 
 def says_something(score: str, classes: int) -> bool:
-    """Tell whether a score can differ between models: among five classes or fewer top-5 is always 100 %."""
-    return score != "top5" or classes > 5
+    """Tell whether a score can differ between models: top-5 is always 100 % among up to five classes; 0 is unknown."""
+    return score != "top5" or classes not in range(1, 6)

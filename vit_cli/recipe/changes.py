@@ -57,6 +57,8 @@ def apply_changes(tree: Tree, changes: Iterable[str], root: type[Section]) -> Tr
         for known in [known for known in places if known[: len(path)] == path]:
             del places[known]
         places[path] = COMMAND_LINE
+        for end in range(1, len(path)):
+            places.setdefault(path[:end], COMMAND_LINE)  # a section that the file does not have
     return replace(tree, values=values, places=places)
 
 

@@ -51,7 +51,9 @@ class Data(Section):
     decode: Literal["cpu", "gpu"] = Field(
         "cpu", description="where JPEGs to learn from are decoded; gpu: by nvJPEG, whose pixels differ a little"
     )
-    max_bad: Share = Field(0.001, description="share of broken training images at which the run stops")
+    max_bad: Share = Field(
+        0.001, description="the share of training images that may be broken, at least one image; 0: none"
+    )
     timeout: Positive = Field(1800, description="seconds without an image after which the run ends")
     max_pixels: Positive = Field(64_000_000, description="the largest image that is decoded")
     repeats: Positive = Field(1, description="views of an image in a batch (repeated augmentation)")

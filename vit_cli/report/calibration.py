@@ -35,7 +35,7 @@ def draw_reliability(bins: Sequence[Bin], ece: float, out_png: Path) -> str:
             title=f"Reliability: expected calibration error {ece:.4f}", ylabel="share that is right", ylim=(0, 1.02)
         )
         upper.legend(loc="upper left")
-        lower.set(xlabel="confidence in the answer", ylabel="images", xlim=(0, 1), yscale="log", ylim=(0.7, None))
+        lower.set(xlabel="confidence in the answer", ylabel="images (log)", xlim=(0, 1), yscale="log", ylim=(0.7, None))
         lower.yaxis.set_major_formatter("{x:,.0f}")
         lower.yaxis.set_minor_formatter(NullFormatter())  # its own writes powers as formulas where there are few images
         total = sum(one.images for one in bins)

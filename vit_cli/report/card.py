@@ -32,6 +32,8 @@ FILES = {
     "summary.json": "the final numbers",
     "train.log": "the whole log",
     "bad_images.jsonl": "images that could not be read",
+    "track.json": "what the trackers call the run",
+    "tensorboard/": "TensorBoard's events: `tensorboard --logdir tensorboard`",
 }
 PICTURES = {
     "plots/curves.png": "Curves",

@@ -58,7 +58,8 @@ def draw_confusion(matrix: Tensor, class_names: Sequence[str], out_png: Path) ->
         if len(chosen) <= WITH_COUNTS:
             write_counts(axes, counts[part], shares[part])
         note = "" if len(chosen) == len(counts) else f"the {len(chosen)} of {len(counts)} classes confused most; "
-        figure.suptitle(f"{note}colour: share of the row", fontsize=8.5, color=FAINT)
+        title = f"{note}blue: right, red: wrong; the darker, the more of the row"
+        figure.suptitle(title, fontsize=8.5, color=FAINT)
         save(figure, out_png)
         return to_svg(figure, "Confusion matrix")
 

@@ -60,23 +60,28 @@ def draw_curves(panels: Sequence[Panel], borders: Sequence[float], out_png: Path
     """Draw all diagrams as one picture, 1650 pixels wide, with a line at the epochs of `borders`; without any, draw nothing."""
     if not panels:
         return
-    rows = (len(panels) + 1) // 2
+    rows, end = (len(panels) + 1) // 2, find_end(panels)
     with drawing():
         figure = Figure(figsize=(11, 2.75 * rows))
         for number, panel in enumerate(panels):
-            draw_panel(add_axes(figure, Cell(*divmod(number, 2)), Cell(rows, 2)), panel, borders)
+            draw_panel(add_axes(figure, Cell(*divmod(number, 2)), Cell(rows, 2)), panel, borders, end)
         save(figure, out_png)
 
 
 def chart_curves(panels: Sequence[Panel], borders: Sequence[float]) -> list[str]:
     """Give each diagram as SVG."""
-    charts = []
+    charts, end = [], find_end(panels)
     for panel in panels:
         with drawing():
             figure = Figure(figsize=(5.6, 2.9))
-            draw_panel(add_axes(figure, Cell(0, 0), Cell(1, 1)), panel, borders)
+            draw_panel(add_axes(figure, Cell(0, 0), Cell(1, 1)), panel, borders, end)
             charts.append(to_svg(figure, panel.title))
     return charts
+
+
+def find_end(panels: Sequence[Panel]) -> float:
+    """Give the last epoch of any line, to which all diagrams reach, so that the same time is at the same place."""
+    return max((line.points[-1][0] for panel in panels for line in panel.lines if line.points), default=0.0)
 
 
 class Cell(NamedTuple):
@@ -129,8 +134,10 @@ def choose_panels(rows: Sequence[Numbers], steps: Sequence[Numbers]) -> list[Pan
     return [panel for panel in panels if any(line.points for line in panel.lines)]
 
 
-def draw_panel(axes: matplotlib.axes.Axes, panel: Panel, borders: Sequence[float] = ()) -> None:
-    """Draw one diagram over epochs."""
+def draw_panel(axes: matplotlib.axes.Axes, panel: Panel, borders: Sequence[float] = (), end: float = 0.0) -> None:
+    """Draw one diagram over epochs, from 0 to `end` if that is known."""
+    if end > 0:
+        axes.set_xlim(-0.03 * end, 1.03 * end)
     drawn = [line for line in panel.lines if line.points]
     heights = np.concatenate([draw_line(axes, line) for line in drawn])
     if panel.is_logarithmic and heights.min() > 0 and heights.max() > 20 * heights.min():

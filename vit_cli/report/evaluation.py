@@ -8,10 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from vit_cli.checkpoint.commit import commit, commit_json
-from vit_cli.data.decode import to_pixels
 from vit_cli.data.samples import Samples
 from vit_cli.errors import TrainingError, UsageError
 from vit_cli.evaluate.evaluate import Answers, Evaluation
@@ -20,7 +17,7 @@ from vit_cli.metrics.calibration import list_bins
 from vit_cli.metrics.task import Task
 from vit_cli.report.calibration import draw_reliability
 from vit_cli.report.confusion import draw_confusion
-from vit_cli.report.sheets import Picture, draw_mistakes
+from vit_cli.report.sheets import See, draw_mistakes, see_sample
 
 
 def write_evaluation(
@@ -45,7 +42,7 @@ def write_evaluation(
         if evaluation.calibration is not None and (bins := list_bins(evaluation.calibration)):
             draw_reliability(bins, evaluation.scores["ece"], folder / "reliability.png")
         if evaluation.answers is not None:
-            draw_worst(folder, evaluation.answers, ready.task, partial(see, ready, samples))
+            draw_worst(folder, evaluation.answers, ready.task, partial(see_sample, ready, samples))
         commit_json(folder / "evaluation.json", document, indent=2)
     except TrainingError as error:
         raise UsageError(error.problem, "Is the disk full or read-only?") from error
@@ -65,14 +62,9 @@ def write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]])
     commit(path, write)
 
 
-def draw_worst(folder: Path, answers: Answers, task: Task, picture: Picture) -> None:
+def draw_worst(folder: Path, answers: Answers, task: Task, see: See) -> None:
     """Draw the mistakes with the highest loss, and of classes those of which the model was surest."""
-    draw_mistakes(folder / "worst.png", answers.losses, "the highest loss first", answers, task, picture)
+    draw_mistakes(folder / "worst.png", answers.losses, "the highest loss first", answers, task, see)
     if answers.confidence.ndim == 1:
         order = "those of which the model was surest first"
-        draw_mistakes(folder / "confident_mistakes.png", answers.confidence, order, answers, task, picture)
-
-
-def see(ready: Ready, samples: Samples, index: int) -> Tensor:
-    """Give an image as the model sees it: uint8 (3, rows, columns)."""
-    return ready.transform(to_pixels(samples.read(index), ready.max_pixels))
+        draw_mistakes(folder / "confident_mistakes.png", answers.confidence, order, answers, task, see)

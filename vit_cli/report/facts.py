@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from statistics import median
+from datetime import datetime
 from typing import Any
 
 from vit_cli.errors import VitError
@@ -50,8 +50,8 @@ def headline(record: Record, evaluation: Evaluation | None) -> dict[str, str]:
         shown["parameters"] = f"{record.summary['parameters'] / 1e6:.2f} M"
     if "train_seconds" in record.summary:
         shown["training time"] = format_duration(record.summary["train_seconds"])
-    if speeds := [row["images_per_second"] for row in record.rows if "images_per_second" in row]:
-        shown["images per second"] = f"{median(speeds):,.0f}"
+    if record.speed is not None:
+        shown["images per second"] = f"{record.speed:,.0f}"
     return shown
 
 
@@ -63,6 +63,14 @@ def format_duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60:02} s" if whole < 3600 else f"{whole // 3600} h {whole // 60 % 60:02} min"
 
 
+def format_time(heartbeat: str) -> str:
+    """Write a time as people do, with its zone: 2026-11-20 10:15:02 UTC+01:00."""
+    try:
+        return f"{datetime.fromisoformat(heartbeat):%Y-%m-%d %H:%M:%S %Z}".strip()
+    except ValueError:
+        return heartbeat
+
+
 def describe_state(record: Record) -> str:
     """Say in a sentence or two how the run stands and what is damaged; nothing if it is finished and whole."""
     status = record.status
@@ -70,7 +78,7 @@ def describe_state(record: Record) -> str:
     if record.state == "running" and status.get("eta_seconds"):
         said.append(f"About {format_duration(status['eta_seconds'])} are left")
     if record.state in ("running", "crashed") and status.get("heartbeat"):
-        said.append(f"Its last sign of life is of {status['heartbeat'].replace('T', ' ')}")
+        said.append(f"Its last sign of life is of {format_time(status['heartbeat'])}")
     said += [f"{name} is damaged and was left out" for name in record.damaged]
     return "".join(f"{sentence}. " for sentence in said).strip()
 
@@ -149,7 +157,7 @@ def commands(record: Record) -> list[tuple[str, str]]:
     pinned = " ".join(f"{name}=={packages[name]}" for name in ("torch", "torchvision") if name in packages)
     processes = record.plan.get("processes", 1)
     again = "vit train resolved.yaml" + (f" --devices {processes}" if processes > 1 else "")
-    first = [("The same versions", f"pip install {pinned}")] if pinned else []
+    first = [("The same PyTorch", f"pip install {pinned}")] if pinned else []
     first += [("Train it again, with every setting spelled out", again)] if record.resolved else []
     first += [("Go on with it", "vit resume .")] if record.state in ("crashed", "interrupted", "failed") else []
     use = [

@@ -5,14 +5,11 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from vit_cli.data.decode import to_pixels
 from vit_cli.data.samples import Samples
 from vit_cli.dist.world import World, joined
 from vit_cli.evaluate.images import open_own_data
 from vit_cli.evaluate.saved import Ready, evaluate_saved, get_ready
+from vit_cli.report.sheets import see_sample
 from vit_cli.report.write import write_report, write_train_batch
 from vit_cli.train.folder import RunFolder
 from vit_cli.train.wire import Run
@@ -42,10 +39,4 @@ def report_again(folder: RunFolder, evaluates: bool, page: Path | None) -> Path:
 def judge_and_write(folder: RunFolder, samples: Samples, ready: Ready, world: World, page: Path | None = None) -> Path:
     """Judge the weights in `model/` on `samples` and write the report."""
     evaluation = evaluate_saved(ready, samples, world)
-    return write_report(folder, evaluation, partial(show_image, samples, ready), page)
-
-
-def show_image(samples: Samples, ready: Ready, index: int) -> Tensor:
-    """Give image `index` as the model sees it: uint8 (3, rows, columns)."""
-    with torch.inference_mode():
-        return ready.transform(to_pixels(samples.read(index), ready.max_pixels))
+    return write_report(folder, evaluation, partial(see_sample, ready, samples), page)

@@ -35,11 +35,12 @@ def draw_grid(
     columns: int = 8,
     title: str = "",
     marks: Sequence[bool] | None = None,
+    told: Sequence[str] | None = None,
 ) -> None:
     """Draw uint8 images (n, 3, h, w) over their captions; small ones are enlarged without blur.
 
     `marks` tells which are right (framed in green) and which wrong (in red). A caption may have several lines. The file
-    says in itself where each picture lies and what it is called (`read_tiles`).
+    says in itself where each picture lies and its caption, or what is `told` of it where there is room (`read_tiles`).
     """
     pictures = [fit(image.permute(1, 2, 0).cpu().numpy()) for image in images]
     height, width = pictures[0].shape[:2]
@@ -74,7 +75,7 @@ def draw_grid(
             for number in range(len(pictures))
         ]
         about = {"title": title, "size": [width, height], "zoom": find_zoom(max(images.shape[-2:]))}
-        about |= {"corners": corners, "captions": captions, "marks": marks}
+        about |= {"corners": corners, "captions": told or captions, "marks": marks}
         save(figure, out_png, dpi=DPI, notes={CELLS: json.dumps(about)})
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from vit_cli.errors import VitError
@@ -105,6 +106,13 @@ class Record:
         """How long it was trained, in epochs, as far as it tells."""
         last = self.rows[-1]["epoch"] if self.rows else None
         return self.summary.get("epochs", last)
+
+    @cached_property
+    def speed(self) -> float | None:
+        """The median of the images per second over the log, which no pause of the machine can move."""
+        rows = read_steps(self.path / "steps.jsonl") or self.rows
+        speeds = [row["images_per_second"] for row in rows if math.isfinite(row.get("images_per_second", math.nan))]
+        return median(speeds) if speeds else None
 
     @property
     def best_step(self) -> int:

@@ -4,50 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vit_cli.data.decode import to_pixels
+from vit_cli.data.samples import Samples, printable
 from vit_cli.evaluate.evaluate import Answers
+from vit_cli.evaluate.saved import Ready
 from vit_cli.inspect.style import wrap
 from vit_cli.metrics.regression import Regression
 from vit_cli.metrics.task import Answer, Task, Values
 from vit_cli.report.pictures import draw_grid, fit, letters
 
-Picture = Callable[[int], Tensor]
-"""Gives validation image number `index` as uint8 (3, h, w), the way the model sees it."""
+
+class Picture(NamedTuple):
+    """An image as the model sees it, uint8 (3, h, w), and what it is called in its data."""
+
+    pixels: Tensor
+    name: str
+
+
+See = Callable[[int], Picture]
+"""Gives validation image number `index`."""
 WORST = 24
-LINES, TARGETS = 3, 2
-"""Of a caption: lines that labels may fill, and targets that are told."""
+LINES, TARGETS, PAGE = 3, 2, 200
+"""Of a caption: lines that labels may fill, targets that are told, and letters of a line where a page breaks it by itself."""
 
 
-def draw_mistakes(
-    path: Path, by: NDArray[np.floating], order: str, answers: Answers, task: Task, picture: Picture
-) -> None:
+def draw_mistakes(path: Path, by: NDArray[np.floating], order: str, answers: Answers, task: Task, see: See) -> None:
     """Draw the mistakes with the largest of `by` (n,), which `order` names; where nothing is ever quite right, of all answers."""
     right = task.is_right(answers.answer)
     wrong = np.arange(len(by)) if right is None else np.flatnonzero(~right)
     chosen = wrong[np.argsort(-by[wrong], kind="stable")][:WORST].tolist()
     title = f"{len(chosen)} of {len(wrong):,} {'answers' if right is None else 'mistakes'}, {order}"
-    draw_sheet(path, chosen, title, answers, task, picture)
+    draw_sheet(path, chosen, title, answers, task, see)
 
 
-def draw_sheet(path: Path, chosen: Sequence[int], title: str, answers: Answers, task: Task, picture: Picture) -> None:
-    """Draw the chosen images with their answers; if none is chosen, a sheet of an earlier time goes."""
+def draw_sheet(path: Path, chosen: Sequence[int], title: str, answers: Answers, task: Task, see: See) -> None:
+    """Draw the chosen images with their answers, to which a page adds names; if none is chosen, an earlier sheet goes."""
     if not chosen:
         path.unlink(missing_ok=True)
         return
     right = task.is_right(answers.answer)
-    images = torch.stack([picture(int(answers.indices[place])) for place in chosen])
+    pictures = [see(int(answers.indices[place])) for place in chosen]
+    images = torch.stack([picture.pixels for picture in pictures])
+    captions, longer = (
+        [caption(answers, place, task, room) for place in chosen] for room in (measure(images[0]), PAGE)
+    )
     draw_grid(
         images,
-        [caption(answers, place, task, measure(images[0])) for place in chosen],
+        captions,
         path,
         title=title,
         marks=None if right is None else right[list(chosen)].tolist(),
+        told=[f"{words}\n{picture.name}" for words, picture in zip(longer, pictures, strict=True)],
     )
+
+
+def see_sample(ready: Ready, samples: Samples, index: int) -> Picture:
+    """Give image `index` as the model sees it, called by its path from the root of its data, or by its row there."""
+    pixels = ready.transform(to_pixels(samples.read(index), ready.max_pixels))
+    return Picture(pixels, printable(samples.key(index).encode("utf-8", "surrogateescape")))
 
 
 def measure(image: Tensor) -> int:

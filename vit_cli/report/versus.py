@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,12 +11,12 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from vit_cli.errors import UsageError
 from vit_cli.inspect.style import BLUE, FAINT, GREEN, ORANGE, RED, VIOLET, drawing, save, shorten
-from vit_cli.metrics.names import MAIN, SCORES
+from vit_cli.metrics.names import MAIN, SCORES, says_something
 from vit_cli.recipe.difference import differences
 from vit_cli.report.curves import Line, Panel, draw_panel
 from vit_cli.report.facts import gather_scores
 from vit_cli.report.judged import read_evaluation
-from vit_cli.report.record import Record, read_record, read_steps
+from vit_cli.report.record import Record, read_record
 from vit_cli.train.folder import RunFolder
 
 COLORS = (BLUE, ORANGE, GREEN, VIOLET, RED, FAINT)
@@ -51,9 +50,9 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
             keys.setdefault(one.key, [])
     settings = {key: values for key in keys if differ(values := [find_value(recipe, key) for recipe in recipes])}
     scores = [gather_scores(record, read_evaluation(record)) for record in records]
-    results = {
-        name: [one.get(name) for one in scores] for name in dict.fromkeys(name for one in scores for name in one)
-    }
+    classes = max(len(record.class_names) for record in records)
+    told = dict.fromkeys(name for one in scores for name in one if says_something(name, classes))
+    results = {name: [one.get(name) for one in scores] for name in told}
     return Comparison(name_apart(records), settings, results | describe_costs(records), records)
 
 
@@ -78,15 +77,8 @@ def describe_costs(records: Sequence[Record]) -> dict[str, list[float | None]]:
         "epochs": [record.epochs for record in records],
         "parameters": [record.summary.get("parameters") for record in records],
         "train_seconds": [record.summary.get("train_seconds") for record in records],
-        "images_per_second": [find_speed(record) for record in records],
+        "images_per_second": [record.speed for record in records],
     }
-
-
-def find_speed(record: Record) -> float | None:
-    """Give the median of the images per second over the log, which no pause of the machine can move."""
-    rows = read_steps(record.path / "steps.jsonl") or record.rows
-    speeds = sorted(row["images_per_second"] for row in rows if math.isfinite(row.get("images_per_second", math.nan)))
-    return speeds[len(speeds) // 2] if speeds else None
 
 
 def name_apart(records: Sequence[Record]) -> list[str]:

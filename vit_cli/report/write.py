@@ -26,14 +26,14 @@ from vit_cli.report.page import Charts, write_page
 from vit_cli.report.pictures import draw_grid
 from vit_cli.report.record import Record, read_record, read_steps
 from vit_cli.report.scatter import draw_scatter
-from vit_cli.report.sheets import LINES, Picture, draw_mistakes, draw_sheet, measure
+from vit_cli.report.sheets import LINES, See, draw_mistakes, draw_sheet, measure
 from vit_cli.train.folder import RunFolder
 
 SHOWN, BATCH, PAIRS = 40, 32, 10
 
 
 def write_report(
-    folder: RunFolder, evaluation: Evaluation | None = None, picture: Picture | None = None, page: Path | None = None
+    folder: RunFolder, evaluation: Evaluation | None = None, see: See | None = None, page: Path | None = None
 ) -> Path:
     """Write curves, confusion matrix or scatter, samples, README.md and report.html; give the path of the page.
 
@@ -50,8 +50,8 @@ def write_report(
     with nullcontext(folder.path) if page is None else scratch() as place:
         if task and answers and task.name == "regression":
             draw_scatter(answers.answer, record.class_names, place / "plots/scatter.png")
-        if task and answers and picture:
-            draw_answers(place / "samples", answers, task, picture)
+        if task and answers and see:
+            draw_answers(place / "samples", answers, task, see)
         charts = draw_charts(record, judged, place / "plots")
         html = write_page(record, judged, charts, place if answers else folder.path)
     if page is None:
@@ -95,10 +95,10 @@ def write_train_batch(folder: RunFolder, images: Tensor, labels: Tensor, task: T
     )
 
 
-def draw_answers(folder: Path, answers: Answers, task: Task, picture: Picture) -> None:
+def draw_answers(folder: Path, answers: Answers, task: Task, see: See) -> None:
     """Draw answers to images spread evenly over the data, and the wrong ones with the highest loss."""
     total = len(answers.indices)
     spread = np.unique(np.linspace(0, total - 1, min(SHOWN, total)).round().astype(int)).tolist()
     title = f"{len(spread)} of {total:,} validation images"
-    draw_sheet(folder / "predictions.png", spread, title, answers, task, picture)
-    draw_mistakes(folder / "worst.png", answers.losses, "the highest loss first", answers, task, picture)
+    draw_sheet(folder / "predictions.png", spread, title, answers, task, see)
+    draw_mistakes(folder / "worst.png", answers.losses, "the highest loss first", answers, task, see)

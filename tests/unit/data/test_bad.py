@@ -30,7 +30,7 @@ def test_an_image_that_comes_again_counts_once(tmp_path: Path) -> None:
 @pytest.mark.case("I17")
 def test_too_many_stop_the_run_with_a_summary_by_kind(tmp_path: Path) -> None:
     log = BadImageLog(tmp_path / "bad", images=1000, max_bad=0.002)
-    with pytest.raises(DataError, match=r"3 of 1000 .* 2 are allowed \(2 damaged, 1 empty file\)"):
+    with pytest.raises(DataError, match=r"3 of 1000 .* at most 2 may be \(2 damaged, 1 empty file\)"):
         log.record([bad(1), bad(2, "damaged: cut"), bad(3, "damaged: bent")])
     assert len((tmp_path / "bad").read_text().splitlines()) == 3
 

@@ -42,6 +42,8 @@ def test_an_export_goes_into_the_run_or_where_one_works(tmp_path: Path) -> None:
     assert choose_file(run, "onnx", Wishes(out=tmp_path / "mine.onnx", overwrite=True)) == tmp_path / "mine.onnx"
     with pytest.raises(UsageError, match="is a folder"):
         choose_file(run, "onnx", Wishes(out=tmp_path))
+    with pytest.raises(UsageError, match=r"mine\.onnx/a/model\.onnx can't be written: .*mine\.onnx is a file"):
+        choose_file(run, "onnx", Wishes(out=tmp_path / "mine.onnx/a/model.onnx"))
     with pytest.raises(UsageError, match=r"ends in \.onnx"):
         choose_file(run, "onnx", Wishes(out=tmp_path / "model.pt2"))
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from vit_cli.inspect.board import HALF
+from vit_cli.inspect.board import HALF, SINGLE
 from vit_cli.inspect.tiles import Range, choose_evenly, draw_bar, draw_table, fit_tile, paint, resize, tile
 from vit_cli.section import Grid
 
@@ -57,6 +57,14 @@ def test_a_table_of_any_number_of_columns_stays_inside_its_width(columns: int) -
     assert max(x + picture.shape[1] for x, _, picture in board.images) <= HALF
     boxes = sorted((y, x, picture.shape) for x, y, picture in board.images)
     assert all(one[0] < other[0] or one[1] + one[2][1] < other[1] for one, other in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(3, "n01484850_great_white_shark"), (20, "n014848…ark")])
+def test_names_of_rows_are_shortened_only_where_pictures_leave_no_room(columns: int, shown: str) -> None:
+    rows = [[np.zeros((32, 32, 3), np.uint8)] * columns]
+    board = draw_table(rows, [""] * columns, SINGLE, ["n01484850_great_white_shark"])
+    assert shown in [line.text for line in board.words]
+    assert max(x + picture.shape[1] for x, _, picture in board.images) <= SINGLE
 
 
 def test_a_bar_names_both_ends() -> None:

@@ -99,12 +99,13 @@ def test_all_problems_come_at_once_with_file_and_line(recipe: str) -> None:
     text = GOOD.replace("tiny}", "tiny, res: 200}").replace("adamw}", "adamw, wieght_decay: 1}")
     Path(recipe).write_text(text + "lr: 1\n")
     with pytest.raises(RecipeError) as caught:
-        load_recipe(recipe, ["seed=x"])
+        load_recipe(recipe, ["seed=x", "modell.res=3"])
     assert caught.value.problem.splitlines() == [
-        "my.yaml has 4 problems",
+        "my.yaml has 5 problems",
         "  my.yaml:1     model.res           200 is not a multiple of patch 16; the nearest are 192 and 208",
         "  my.yaml:6     optim.wieght_decay  unknown key; did you mean 'weight_decay'?",
         "  my.yaml:9     lr                  unknown key; it belongs under 'optim'",
+        "  command line  modell              unknown key; did you mean 'model'?",
         "  command line  seed                expected a whole number from 0 to 9,223,372,036,854,775,807, not 'x'",
     ]
 

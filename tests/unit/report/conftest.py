@@ -2,15 +2,14 @@
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from vit_cli.evaluate.evaluate import Answers, Evaluation
+from vit_cli.report.sheets import Picture, See
 from vit_cli.train.folder import RunFolder
 from vit_cli.train.journal import Journal
 
@@ -76,6 +75,6 @@ def evaluation() -> Evaluation:
 
 
 @pytest.fixture
-def picture() -> Callable[[int], Tensor]:
+def see() -> See:
     """Image number i is a plain 8x8 square of brightness i."""
-    return lambda index: torch.full((3, 8, 8), index, dtype=torch.uint8)
+    return lambda index: Picture(torch.full((3, 8, 8), index, dtype=torch.uint8), f"cats & dogs/{index:03}.jpg")

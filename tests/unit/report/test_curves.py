@@ -22,6 +22,7 @@ from vit_cli.report.curves import (
     choose_panels,
     draw_curves,
     draw_panel,
+    find_end,
     thin,
 )
 from vit_cli.report.record import read_metrics, read_steps
@@ -57,6 +58,17 @@ def test_curves_are_drawn_from_whatever_is_there(tmp_path: Path, epochs: int, st
 def test_a_top5_that_never_leaves_100_percent_is_not_drawn(top5: float, drawn: list[str]) -> None:
     (panel,) = choose_panels([{"step": 10.0, "epoch": 1.0, "top1": 50.0, "top5": top5}], [])
     assert [line.label for line in panel.lines] == drawn
+
+
+def test_all_diagrams_reach_to_the_same_epoch(tmp_path: Path) -> None:
+    rows = [{"step": float(n), "epoch": float(n), "top1": 50.0} for n in (5, 9)]
+    steps = [{"step": float(n), "epoch": n / 2, "loss": 1.0} for n in range(1, 25)]
+    ends = set()
+    for panel in (panels := choose_panels(rows, steps)):
+        axes = Figure().add_subplot()
+        draw_panel(axes, panel, end=find_end(panels))
+        ends.add(axes.get_xlim())
+    assert ends == {(-0.36, 12.36)}
 
 
 def test_nothing_is_drawn_from_nothing(tmp_path: Path) -> None:

@@ -210,6 +210,8 @@ def test_phases_and_the_start_of_a_fine_tuning_run_are_told(folder: RunFolder) -
             {"status": "running", "step": 7, "total_steps": 30, "heartbeat": "2026-11-20T10:15:02+00:00"},
             "without a word",
         ),
+        ({"status": "running", "heartbeat": "2026-11-20T10:15:02+01:00"}, "2026-11-20 10:15:02 UTC+01:00."),
+        ({"status": "running", "heartbeat": "just now"}, "Its last sign of life is of just now."),
         ({"status": "interrupted", "reason": "stopped by Ctrl-C"}, "This run was interrupted: stopped by Ctrl-C."),
         ({"status": "failed", "reason": "no memory"}, "This run failed: no memory."),
         ({}, "does not say how its run stands"),

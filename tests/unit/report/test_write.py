@@ -1,18 +1,17 @@
 """Writing the whole report."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from vit_cli.errors import TrainingError
 from vit_cli.evaluate.evaluate import Evaluation
 from vit_cli.metrics.classification import Classification
 from vit_cli.report.pictures import FRAME, GAP, TITLE
+from vit_cli.report.sheets import See
 from vit_cli.report.write import draw_answers, write_report, write_train_batch
 from vit_cli.train.folder import RunFolder
 
@@ -34,13 +33,15 @@ def files(folder: RunFolder) -> set[str]:
 
 
 @pytest.mark.slow
-def test_everything_is_written(folder: RunFolder, evaluation: Evaluation, picture: Callable[[int], Tensor]) -> None:
+def test_everything_is_written(folder: RunFolder, evaluation: Evaluation, see: See) -> None:
     write_train_batch(folder, torch.zeros(5, 3, 8, 8, dtype=torch.uint8), torch.arange(5) % 3, ABC)
-    assert write_report(folder, evaluation, picture) == folder.path / "report.html"
+    assert write_report(folder, evaluation, see) == folder.path / "report.html"
     assert files(folder) == MADE
     page = (folder.path / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png") == 5 + 12 + 2, "the batch, the predictions, the mistakes"
     assert page.count("<svg class=chart") == 6 + 1
+    worst = page[page.index("Worst mistakes</h2>") : page.index("Predictions</h2>")]
+    assert worst.index("<small>cats &amp; dogs/107.jpg</small>") < worst.index("<small>cats &amp; dogs/103.jpg</small>")
     write_report(folder)
     again = (folder.path / "report.html").read_text(encoding="utf-8")
     assert again == page, "without data and answers the same"
@@ -59,24 +60,20 @@ def test_a_later_report_keeps_the_pictures(tmp_path: Path) -> None:
     assert (folder.path / "report.html").read_text(encoding="utf-8").count("data:image/png") == 5
 
 
-def test_the_worst_mistake_stands_first(
-    tmp_path: Path, evaluation: Evaluation, picture: Callable[[int], Tensor]
-) -> None:
+def test_the_worst_mistake_stands_first(tmp_path: Path, evaluation: Evaluation, see: See) -> None:
     assert evaluation.answers
-    draw_answers(tmp_path, evaluation.answers, ABC, picture)
+    draw_answers(tmp_path, evaluation.answers, ABC, see)
     with Image.open(tmp_path / "worst.png") as image:
         step = 144 + 2 * FRAME + GAP
         pixels = [image.convert("RGB").getpixel((GAP + FRAME + place * step + 9, TITLE + 9)) for place in (0, 1)]
     assert pixels == [(107, 107, 107), (103, 103, 103)]
 
 
-def test_without_mistakes_there_is_no_picture_of_them(
-    tmp_path: Path, evaluation: Evaluation, picture: Callable[[int], Tensor]
-) -> None:
+def test_without_mistakes_there_is_no_picture_of_them(tmp_path: Path, evaluation: Evaluation, see: See) -> None:
     (tmp_path / "worst.png").touch()
     assert evaluation.answers
     right = replace(evaluation.answers, predicted=evaluation.answers.labels)
-    draw_answers(tmp_path, right, ABC, picture)
+    draw_answers(tmp_path, right, ABC, see)
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.png"]
 
 
@@ -88,10 +85,10 @@ def test_scores_alone_are_enough(folder: RunFolder, evaluation: Evaluation) -> N
 
 @pytest.mark.slow
 def test_a_page_elsewhere_leaves_the_folder_as_it_is(
-    folder: RunFolder, tmp_path: Path, evaluation: Evaluation, picture: Callable[[int], Tensor]
+    folder: RunFolder, tmp_path: Path, evaluation: Evaluation, see: See
 ) -> None:
     before = sorted(folder.path.rglob("*"))
-    assert write_report(folder, evaluation, picture, page=tmp_path / "page.html") == tmp_path / "page.html"
+    assert write_report(folder, evaluation, see, page=tmp_path / "page.html") == tmp_path / "page.html"
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<svg class=chart" in page
     assert "Worst mistakes" in page
