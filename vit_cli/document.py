@@ -13,6 +13,11 @@ def to_json(content: Any, indent: int | None = None, escapes: bool = False) -> s
     return json.dumps(finite(content), indent=indent, ensure_ascii=escapes, allow_nan=False)
 
 
+def read_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a row of scores with NaN again where JSON has null."""
+    return {name: math.nan if value is None else value for name, value in row.items()}
+
+
 def finite(content: Any) -> Any:
     """Copy plain values with None in place of every number that JSON doesn't know."""
     if isinstance(content, Mapping):

@@ -64,7 +64,7 @@ def test_what_cant_be_looked_at_is_told_in_one_message_and_writes_nothing(
     assert is_refused(vit("inspect", tmp_path / "absent", photos), 4, "absent")
     (tmp_path / "file").touch()
     assert is_refused(vit("inspect", model, photos, "--out", "file"), 2, "is a file")
-    assert is_refused(vit("inspect", model, photos, "--out", "file/below"), 2, "can't be made")
+    assert is_refused(vit("inspect", model, photos, "--out", "file/below"), 2, "can't be written")
     assert not list(tmp_path.rglob("*.png"))
     assert not list(tmp_path.rglob("inspect.json"))
 

@@ -116,6 +116,7 @@ def check_place(path: Path, flag: str) -> None:
     if place.is_dir():
         raise UsageError(f"{flag} {path} is a folder", "Name a file in it.")
     if not place.parent.is_dir():
-        raise UsageError(f"{flag} {path}: there is no folder {path.parent}", "Make it first.")
+        missing = place.parent if path.is_symlink() else path.parent
+        raise UsageError(f"{flag} {path}: there is no folder {missing}", "Make it first.")
     if not os.access(place if place.exists() and not place.is_file() else place.parent, os.W_OK):  # a pipe, say
         raise UsageError(f"{flag} {path} can't be written", "Name a place that you can write in.")

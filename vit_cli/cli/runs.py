@@ -71,7 +71,7 @@ def compare(runs: Runs, out: Plot = None, json: flags.Json = False, debug: flags
 
     compared = compare_runs(runs)
     if out:
-        draw_comparison(compared, out)
+        draw_comparison(compared, out.resolve())
     if json:
         paths = [str(record.path) for record in compared.records]
         show_json({"runs": paths, "settings": compared.settings, "results": compared.results})

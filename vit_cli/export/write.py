@@ -111,9 +111,11 @@ def find_exports(path: Path) -> Path | None:
 
 
 def choose_folder(folder: Path, overwrite: bool) -> Path:
-    """Give a folder to write to; UsageError if it is a file, not empty and not to be overwritten, or can't be made."""
+    """Give a folder to write to; UsageError if it is a file, a run, not empty and not to be overwritten, or can't be made."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "Name another folder.")
+    if (folder / "resolved.yaml").is_file():
+        raise UsageError(f"{folder} is the folder of a run", "Name another folder.")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise UsageError(f"{folder} is not empty", "Name another folder with --out, or add --overwrite.")
     check_writable(folder)
@@ -122,8 +124,9 @@ def choose_folder(folder: Path, overwrite: bool) -> Path:
 
 def check_writable(place: Path) -> None:
     """Raise UsageError, before anything is computed, if there can't be a file or folder at `place`."""
-    there = next(path for path in (place, *place.absolute().parents) if path.exists())
-    if there != place and not there.is_dir():
+    above = place.absolute().parents
+    there = next(path for path in (above if place.is_file() else (place, *above)) if path.exists())
+    if not there.is_dir():
         raise UsageError(f"{place} can't be written: {there} is a file", "Name another place with --out.")
     if not os.access(there, os.W_OK):
         raise UsageError(f"{place} can't be written", "Name a place that you can write in with --out.")

@@ -48,7 +48,7 @@ def apply_changes(tree: Tree, changes: Iterable[str], root: type[Section]) -> Tr
     values, places = copy.deepcopy(tree.values), dict(tree.places)
     for text in changes:
         change = read_change(text)
-        path = place_change(values, change)
+        path = place_change(values, places, change)
         if path[-1] == "name":
             drop_unfit(values, places, path[:-1], change.value, root)
         if change.value is not None:
@@ -57,12 +57,10 @@ def apply_changes(tree: Tree, changes: Iterable[str], root: type[Section]) -> Tr
         for known in [known for known in places if known[: len(path)] == path]:
             del places[known]
         places[path] = COMMAND_LINE
-        for end in range(1, len(path)):
-            places.setdefault(path[:end], COMMAND_LINE)  # a section that the file does not have
     return replace(tree, values=values, places=places)
 
 
-def place_change(values: dict[str, Any], change: Change) -> KeyPath:
+def place_change(values: dict[str, Any], places: dict[KeyPath, Place], change: Change) -> KeyPath:
     """Find the path that a change names, with numbers for the items of lists; sections on the way are made."""
     path: KeyPath = ()
     here: Any = values
@@ -76,6 +74,7 @@ def place_change(values: dict[str, Any], change: Change) -> KeyPath:
         is_last = position + 1 == len(change.keys)
         if not is_last and step_into(here, path[-1]) is None:
             put(here, path[-1], {})
+            places[path] = COMMAND_LINE
         here = step_into(here, path[-1])
     return path
 

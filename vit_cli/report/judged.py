@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vit_cli.checkpoint.commit import commit_json
+from vit_cli.document import read_row
 from vit_cli.evaluate.evaluate import Evaluation
 from vit_cli.report.record import Record
 from vit_cli.train.folder import RunFolder
@@ -37,8 +37,8 @@ def read_evaluation(record: Record) -> Evaluation | None:
     matrix = from_cells(kept["confusion"]) if kept.get("confusion") else None
     bins = kept.get("calibration")
     calibration = torch.tensor(bins, dtype=torch.float64) if bins else None
-    scores = {name: math.nan if score is None else score for name, score in kept["scores"].items()}
-    return Evaluation(scores, matrix, None, kept["seconds"], tuple(kept["per_class"]), calibration)
+    rows = tuple(map(read_row, kept["per_class"]))
+    return Evaluation(read_row(kept["scores"]), matrix, None, kept["seconds"], rows, calibration)
 
 
 def to_cells(matrix: Tensor | None) -> dict[str, Any] | None:

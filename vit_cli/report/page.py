@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 from vit_cli.evaluate.evaluate import Evaluation
-from vit_cli.metrics.names import SCORES, WORDS
+from vit_cli.metrics.names import SCORES, WORDS, says_something
 from vit_cli.recipe.difference import show as show_value
 from vit_cli.report.confusion import WITH_COUNTS, Pair
 from vit_cli.report.facts import (
@@ -34,7 +34,7 @@ from vit_cli.report.html import (
 )
 from vit_cli.report.origin import compare_with_shipped, describe_start, list_phases
 from vit_cli.report.pictures import BEST, read_tiles
-from vit_cli.report.record import Numbers, Record
+from vit_cli.report.record import Record
 
 LARGEST_SHEET, LARGEST_PICTURES = 350_000, 700_000
 """Bytes of one sheet of samples, and of all pictures of what the model learned: the page stays below 3 MB."""
@@ -85,7 +85,7 @@ def write_page(record: Record, evaluation: Evaluation | None, charts: Charts, ju
         "predictions": ("Predictions", show_sheet(judged / "samples/predictions.png")),
         "batch": ("What the model saw while training", show_sheet(record.path / "samples/train_batch.png")),
         "learned": ("What the model learned", show_learned(record.path / "inspect")),
-        "evaluations": ("Evaluations", show_rows(record.rows, record.best)),
+        "evaluations": ("Evaluations", show_rows(record)),
         "recipe": ("Recipe", show_recipe(record)),
         "plan": ("Plan", show_facts(describe_plan(record))),
         "environment": ("Environment", show_facts(describe_environment(record))),
@@ -202,11 +202,12 @@ def share_evenly(sizes: Sequence[int], total: int) -> int:
     return total
 
 
-def show_rows(rows: Sequence[Numbers], best: Numbers) -> str:
+def show_rows(record: Record) -> str:
     """Show the evaluations: all, or of very many an even choice with the last and the best one."""
+    rows, best, classes = record.rows, record.best, len(record.class_names)
     every = max(1, -(-len(rows) // MOST_ROWS))
     chosen = [row for number, row in enumerate(reversed(rows)) if number % every == 0 or row is best][::-1]
-    columns = [key for key in COLUMNS if any(key in row for row in rows)]
+    columns = [key for key in COLUMNS if any(key in row for row in rows) and says_something(key, classes)]
     lines = [[COLUMNS[key][1].format(row[key]) if key in row else "" for key in columns] for row in chosen]
     table = show_table(
         [COLUMNS[key][0] for key in columns], lines, [True] * len(columns), [row is best for row in chosen]

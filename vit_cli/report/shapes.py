@@ -6,7 +6,9 @@ from functools import cache
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
+
+from vit_cli.section import TaskName
 
 Number = float | None
 """Null stands for what is not finite."""
@@ -78,15 +80,15 @@ class Cells(TypedDict):
     cells: list[tuple[int, int, int]]
 
 
-class Judged(TypedDict, total=False):
+class Judged(TypedDict):
     """evaluation.json."""
 
     step: int
     scores: dict[str, Number]
     seconds: float
     per_class: list[dict[str, Number | str]]
-    confusion: Cells | None
-    calibration: list[list[float]] | None
+    confusion: NotRequired[Cells | None]
+    calibration: NotRequired[list[list[float]] | None]
 
 
 class Preprocess(TypedDict):
@@ -102,7 +104,7 @@ class Preprocess(TypedDict):
 class Config(TypedDict, total=False):
     """model/config.json."""
 
-    task: str
+    task: TaskName
     class_names: list[str]
     res: tuple[int, int]
     preprocess: Preprocess | None

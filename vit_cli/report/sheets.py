@@ -68,7 +68,9 @@ def draw_sheet(path: Path, chosen: Sequence[int], title: str, answers: Answers, 
 def see_sample(ready: Ready, samples: Samples, index: int) -> Picture:
     """Give image `index` as the model sees it, called by its path from the root of its data, or by its row there."""
     pixels = ready.transform(to_pixels(samples.read(index), ready.max_pixels))
-    return Picture(pixels, printable(samples.key(index).encode("utf-8", "surrogateescape")))
+    key = samples.key(index)
+    name = f"row {key}" if key.isdecimal() else printable(key.encode("utf-8", "surrogateescape"))
+    return Picture(pixels, name)
 
 
 def measure(image: Tensor) -> int:

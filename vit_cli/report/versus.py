@@ -50,8 +50,8 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
             keys.setdefault(one.key, [])
     settings = {key: values for key in keys if differ(values := [find_value(recipe, key) for recipe in recipes])}
     scores = [gather_scores(record, read_evaluation(record)) for record in records]
-    classes = max(len(record.class_names) for record in records)
-    told = dict.fromkeys(name for one in scores for name in one if says_something(name, classes))
+    classes = [len(record.class_names) for record in records]
+    told = dict.fromkeys(name for one in scores for name in one if any(says_something(name, few) for few in classes))
     results = {name: [one.get(name) for one in scores] for name in told}
     return Comparison(name_apart(records), settings, results | describe_costs(records), records)
 

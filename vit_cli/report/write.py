@@ -57,7 +57,7 @@ def write_report(
     if page is None:
         folder.write_text("README.md", write_card(record, judged))
     target = page or folder.report
-    commit(target, lambda aside: aside.write_text(html, encoding="utf-8"))
+    commit(page.resolve() if page else target, lambda aside: aside.write_text(html, encoding="utf-8"))
     return target
 
 

@@ -7,6 +7,7 @@ import shutil
 from contextlib import suppress
 from typing import Any
 
+from vit_cli.document import read_row
 from vit_cli.train.describe import count_train_flops
 from vit_cli.train.folder import RunFolder
 from vit_cli.train.wire import Run
@@ -17,9 +18,9 @@ KEPT = (RESULT, "resolved.yaml", "model")
 
 def read_result(folder: RunFolder) -> dict[str, Any] | None:
     """Give the result of a finished run; None if there is none that can be read."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         result: dict[str, Any] = json.loads((folder.path / RESULT).read_text(encoding="utf-8"))
-        return result
+        return result | {"scores": read_row(result["scores"])}
     return None
 
 

@@ -74,7 +74,9 @@ def find_subject(name: str | None, changes: Sequence[str]) -> Subject:
 
 def is_asked(tree: Tree) -> bool:
     """Tell whether the command line sets the batch size."""
-    return tree.place(("train", "batch_size")) == COMMAND_LINE
+    section = tree.values.get("train")
+    is_set = isinstance(section, dict) and "batch_size" in section
+    return is_set and tree.place(("train", "batch_size")) == COMMAND_LINE
 
 
 def adapt(subject: Subject, world: World) -> Recipe:

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.export.test_timm import VIT, write
 from vit_cli.errors import CheckpointError, UsageError
 from vit_cli.export.deploy import Wishes, aside, choose_file, deploy_model
+from vit_cli.export.write import choose_folder
 
 
 def test_files_get_their_names_together_or_not_at_all(tmp_path: Path) -> None:
@@ -44,6 +45,8 @@ def test_an_export_goes_into_the_run_or_where_one_works(tmp_path: Path) -> None:
         choose_file(run, "onnx", Wishes(out=tmp_path))
     with pytest.raises(UsageError, match=r"mine\.onnx/a/model\.onnx can't be written: .*mine\.onnx is a file"):
         choose_file(run, "onnx", Wishes(out=tmp_path / "mine.onnx/a/model.onnx"))
+    with pytest.raises(UsageError, match="is the folder of a run"):
+        choose_folder(run, overwrite=True)
     with pytest.raises(UsageError, match=r"ends in \.onnx"):
         choose_file(run, "onnx", Wishes(out=tmp_path / "model.pt2"))
 

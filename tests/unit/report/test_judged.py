@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from vit_cli.evaluate.evaluate import Evaluation
+from vit_cli.report.card import write_card
 from vit_cli.report.judged import from_cells, keep_evaluation, read_evaluation, to_cells
+from vit_cli.report.page import Charts, write_page
 from vit_cli.report.record import read_record
 from vit_cli.train.folder import RunFolder
 
@@ -35,6 +37,22 @@ def test_a_loss_that_is_no_number_is_kept_as_json_has_it(folder: RunFolder, eval
     assert found is not None
     assert math.isnan(found.scores["loss"])
     assert found.scores["top1"] == 50.0
+
+
+def test_a_label_that_no_image_has_is_shown_again_without_a_number(folder: RunFolder, evaluation: Evaluation) -> None:
+    rows = (
+        {"label": "cat", "images": 9, "ap": 12.5, "f1": 40.0},
+        {"label": "owl", "images": 0, "ap": math.nan, "f1": 0.0},
+    )
+    folder.write_json("model/config.json", folder.read_json("model/config.json") | {"task": "multilabel"})
+    with (folder.path / "metrics.csv").open("w") as file:
+        file.write("step,epoch,map,best\n20,2.0,50.0,True\n")
+    keep_evaluation(folder, replace(evaluation, scores={"map": 50.0, "loss": 0.5}, per_class=rows), step=20)
+    record = read_record(folder)
+    assert record.damaged == ()
+    page, card = write_page(record, found := read_evaluation(record), Charts()), write_card(record, found)
+    assert "<td>owl" in page
+    assert "50.00 %" in card
 
 
 def test_that_of_weights_which_are_no_longer_the_best_is_not_given(folder: RunFolder, evaluation: Evaluation) -> None:

@@ -46,6 +46,12 @@ def test_a_batch_is_cut_to_what_a_measurement_needs(res: int, images: int) -> No
     assert adapt(asked, world()).train.batch_size == 512
 
 
+def test_another_key_of_the_command_line_does_not_keep_a_large_batch() -> None:
+    for name in (None, "imagenet_vit_s16"):
+        assert not find_subject(name, ["train.precision=fp32"]).keeps_batch
+        assert find_subject(name, ["train.batch_size=48"]).keeps_batch
+
+
 def test_a_measurement_sees_whole_images() -> None:
     subject = find_subject(
         "imagenet_vit_s16", ["train.phases=[{until: 40%, res: 128}, {until: 60 epochs, drop_tokens: 0.5}]"]
