@@ -70,7 +70,10 @@ def test_a_run_goes_out_to_timm_and_comes_back(vit: Run, recipe: Path, photos: P
 def test_what_the_target_lacks_is_refused_with_the_reason(vit: Run, recipe: Path) -> None:
     assert vit("train", recipe, "--out", "run", "-q").code == 0
     assert is_refused(vit("export", "run", "--format", "hf"), 2, "no class token")
-    assert is_refused(vit("export", "run", "--format", "timm", "--out", "run"), 2, "not empty", "--overwrite")
+    Path("full").mkdir()
+    Path("full/mine").touch()
+    assert is_refused(vit("export", "run", "--format", "timm", "--out", "full"), 2, "not empty", "--overwrite")
+    assert is_refused(vit("export", "run", "--format", "timm", "--out", "run", "--overwrite"), 2, "folder of a run")
     assert vit("export", "run", "--format", "onnx-not-yet").code == 2
 
 
