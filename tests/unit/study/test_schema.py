@@ -60,5 +60,5 @@ def test_an_unknown_study_names_the_nearest() -> None:
 
 def test_all_studies_of_the_list_are_shipped() -> None:
     assert set(shipped_studies()) == {
-        "compute", "distillation", "pooling", "positions", "regularizers", "resolution", "small_data", "tnt",
+        "compute", "distillation", "pooling", "positions", "positions_cifar10", "regularizers", "resolution", "small_data", "tnt",
     }  # fmt: skip
