@@ -68,7 +68,7 @@ vit study regularizers base=cifar10_vit 'folds=[0]' --out runs/cifar10 \\
     "changes=[loss.label_smoothing=0, optim.weight_decay=0, model.drop_path=0, model.attention_dropout=0, 'augment=[{name: flip}]']"
 ```
 
-One is measured on photographs too, a tenth of CIFAR-10 in five folds of its training images (it needs the extra `hf`; here from
+On photographs, a tenth of CIFAR-10 in five folds of its training images (not measured yet; it needs the extra `hf`; here from
 parquet files):
 
 ```sh
