@@ -107,7 +107,7 @@ def test_every_place_is_known() -> None:
 
 
 def test_imports_go_one_way() -> None:
-    check(wrong_ways)
+    assert not (found := problems(wrong_ways)), found
 
 
 def wrong_ways(path: Path) -> Iterator[str]:
@@ -122,7 +122,7 @@ def wrong_ways(path: Path) -> Iterator[str]:
 
 
 def test_only_their_places_know_certain_libraries() -> None:
-    check(strange_libraries)
+    assert not (found := problems(strange_libraries)), found
 
 
 def strange_libraries(path: Path) -> Iterator[str]:
@@ -135,7 +135,7 @@ def strange_libraries(path: Path) -> Iterator[str]:
 
 
 def test_only_checkpoint_loads_tensors_and_always_safely() -> None:
-    check(unsafe_loads)
+    assert not (found := problems(unsafe_loads)), found
 
 
 def unsafe_loads(path: Path) -> Iterator[str]:
@@ -151,7 +151,7 @@ def unsafe_loads(path: Path) -> Iterator[str]:
 
 
 def test_files_and_functions_stay_small() -> None:
-    check(large_parts)
+    assert not (found := problems(large_parts)), found
 
 
 def large_parts(path: Path) -> Iterator[str]:
@@ -173,7 +173,6 @@ def large_parts(path: Path) -> Iterator[str]:
             yield f"{function.name} takes more than {MOST_ARGUMENTS} arguments"
 
 
-def check(rule: Callable[[Path], Iterable[str]]) -> None:
-    """Fail, naming the files, if `rule` finds anything wrong."""
-    problems = [f"{name(path)}: {found}" for path in FILES for found in rule(path)]
-    assert not problems, "\n".join(problems)
+def problems(rule: Callable[[Path], Iterable[str]]) -> str:
+    """What `rule` finds wrong, a line each with the file's name in front."""
+    return "\n".join(f"{name(path)}: {found}" for path in FILES for found in rule(path))
