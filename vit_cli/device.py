@@ -1,7 +1,8 @@
-"""Devices, precision, seeds and determinism."""
+"""Devices, precision, seeds, determinism and memory."""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import sys
@@ -124,6 +125,18 @@ def set_determinism(wanted: bool) -> None:
     if torch.are_deterministic_algorithms_enabled() != wanted:
         torch.use_deterministic_algorithms(wanted, warn_only=True)
     torch.backends.cudnn.benchmark = not wanted
+
+
+TRIM_THRESHOLD, MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 2**30
+"""Parameters of glibc's allocator (mallopt(3)) and their new value."""
+
+
+def keep_memory() -> None:
+    """Have glibc keep the memory that is freed, where there is glibc: given back, every batch would fetch it page by page."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(MMAP_THRESHOLD, KEPT_BYTES)
 
 
 def describe_device(device: torch.device) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -22,14 +21,13 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from vit_cli.data.batch import Batch
 from vit_cli.data.decode import one_line
 from vit_cli.data.slots import Slots
+from vit_cli.device import keep_memory
 from vit_cli.errors import DataError
 
 AHEAD = 2
 """So many batches a worker makes before they are asked for."""
 CHECK_SECONDS = 5.0
 """How often to look whether a worker that is waited for still lives."""
-TRIM_THRESHOLD, MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 2**30
-"""Parameters of glibc's allocator (mallopt(3)) and their new value."""
 GRACE_SECONDS = 60.0
 """How long a worker goes on after SIGTERM."""
 
@@ -195,14 +193,6 @@ def follow(parent: BaseProcess) -> None:
     """
     parent.join()
     os._exit(1)
-
-
-def keep_memory() -> None:
-    """Have glibc keep the memory that is freed, where there is glibc: given back, every batch would fetch it page by page."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(TRIM_THRESHOLD, KEPT_BYTES)
-        mallopt(MMAP_THRESHOLD, KEPT_BYTES)
 
 
 def outlast_signals() -> None:

@@ -16,13 +16,12 @@ from vit_cli.augment.fit import Fit
 from vit_cli.augment.preprocess import Preprocess, build_eval_transform, normalise
 from vit_cli.checkpoint.commit import commit
 from vit_cli.checkpoint.model import Saved
-from vit_cli.data.ahead import keep_memory
 from vit_cli.data.decode import MAX_PIXELS
 from vit_cli.data.loader import EvalBatches
 from vit_cli.data.resident import find_resident
 from vit_cli.data.samples import Samples
 from vit_cli.data.workers import choose_workers
-from vit_cli.device import Precision, choose_precision
+from vit_cli.device import Precision, choose_precision, keep_memory
 from vit_cli.dist.world import World
 from vit_cli.errors import CheckpointError, UsageError
 from vit_cli.evaluate.evaluate import Answers, Evaluation, evaluate
@@ -34,7 +33,6 @@ from vit_cli.metrics.tasks import make_task
 from vit_cli.models import Model
 from vit_cli.models.adapt import load_weights, stretch_tables
 from vit_cli.models.classifier import Classifier
-from vit_cli.models.last_block import reading_least
 from vit_cli.models.positions import Stretch
 from vit_cli.models.stream import narrow_stream
 from vit_cli.recipe.plain import at_res, read_section
@@ -194,8 +192,7 @@ def evaluate_saved(
     batches = read_batches(ready, samples, world, batch_size, alter)
     model = Mirrored(ready.model) if flips else ready.model
     keep_memory()
-    with reading_least(ready.model):
-        return evaluate(model, batches, ready.prepare, ready.task, world, ready.precision, keep_answers=True)
+    return evaluate(model, batches, ready.prepare, ready.task, world, ready.precision, keep_answers=True)
 
 
 def read_batches(

@@ -27,6 +27,7 @@ def watching(modules: Sequence[nn.Module], see: See) -> Iterator[None]:
 
     def make_hook(place: int) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+            named = {name: value for name, value in named.items() if name != "first"}  # all queries are looked at
             see(place, weigh(module, *arguments, **named))
 
         return hook

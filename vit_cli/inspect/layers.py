@@ -35,10 +35,12 @@ def read_layers(model: Classifier, parts: Parts, images: Tensor) -> list[Layer]:
 
         return hook
 
+    seen, model.seen = model.seen, None  # all tokens of the last block are looked at
     handles = [module.register_forward_hook(make_hook(name)) for name, module in parts.layers.items()]
     try:
         model.features(images)
     finally:
+        model.seen = seen
         for handle in handles:
             handle.remove()
     return found

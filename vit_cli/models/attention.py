@@ -101,6 +101,12 @@ class Windows(nn.Module):
         )
 
 
+def part_heads(x: Tensor, kinds: int, heads: int) -> Tensor:
+    """Part the outputs of a layer that holds `kinds` of them: (b, n, kinds * h * e) -> (kinds, b, h, n, e)."""
+    b, n, d = x.shape
+    return x.view(b, n, kinds, heads, d // (kinds * heads)).permute(2, 0, 3, 1, 4)
+
+
 class Attention(nn.Module):
     """Let every token look at every other, or at those of its window.
 
@@ -132,39 +138,39 @@ class Attention(nn.Module):
         self.windows = windows
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None, turns: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, bias: Tensor | None = None, turns: Tensor | None = None, first: int | None = None
+    ) -> Tensor:
         """(b, n, d) -> (b, n, d). `bias` is added to the logits (b, h, n, n), for a layer that has no bias of its own.
 
-        Queries and keys are turned by `turns` (1 or b, n, 2 e).
+        Queries and keys are turned by `turns` (1 or b, n, 2 e). Of all that, only what the `first` tokens get is worked
+        out if it is asked for (b, first, d); with windows they are prefix tokens, which see everything.
         """
-        b, n, d = x.shape
-        q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        q, k = (normed.to(v.dtype) for normed in (self.norm_q(q), self.norm_k(k)))
-        if turns is not None:
-            q, k = turn(q, turns), turn(k, turns)
-        dropout = self.dropout if self.training else 0.0
-        if self.windows is None:
-            x = attend(q, k, v, dropout, bias if self.bias is None else self.bias())
-        else:
-            x = self.windows(q, k, v, dropout)
-        mixed: Tensor = self.out(x.transpose(1, 2).reshape(b, n, d))
-        return mixed
-
-    def look(self, x: Tensor, first: int, bias: Tensor | None = None, turns: Tensor | None = None) -> Tensor:
-        """Give what `forward` gives for the `first` tokens alone, prefix tokens which see everything: (b, first, d)."""
-        b, n, d = x.shape
-        weights, shifts = self.qkv.weight, self.qkv.bias
-        q = F.linear(x[:, :first], weights[:d], None if shifts is None else shifts[:d])
-        kv = F.linear(x, weights[d:], None if shifts is None else shifts[d:])
-        q = q.view(b, first, self.heads, d // self.heads).transpose(1, 2)
-        k, v = kv.view(b, n, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        b, _, d = x.shape
+        q, k, v = self.project(x, first)
         q, k = (normed.to(v.dtype) for normed in (self.norm_q(q), self.norm_k(k)))
         if turns is not None:
             q, k = turn(q, turns[:, :first]), turn(k, turns)
-        bias = bias if self.bias is None else self.bias()
-        seen = attend(q, k, v, 0.0, None if bias is None else bias[..., :first, :])
-        mixed: Tensor = self.out(seen.transpose(1, 2).reshape(b, first, d))
+        dropout = self.dropout if self.training else 0.0
+        if self.windows is None or first is not None:
+            bias = bias if self.bias is None else self.bias()
+            x = attend(q, k, v, dropout, None if bias is None else bias[..., :first, :])
+        else:
+            x = self.windows(q, k, v, dropout)
+        mixed: Tensor = self.out(x.transpose(1, 2).reshape(b, -1, d))
         return mixed
+
+    def project(self, x: Tensor, first: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """(b, n, d) -> queries of the `first` tokens or of all (b, h, first or n, e), keys and values of all (b, h, n, e)."""
+        if first is None:
+            q, k, v = part_heads(self.qkv(x), 3, self.heads)
+            return q, k, v
+        width, shift = x.shape[2], self.qkv.bias
+        (q,) = part_heads(
+            F.linear(x[:, :first], self.qkv.weight[:width], None if shift is None else shift[:width]), 1, self.heads
+        )
+        k, v = part_heads(F.linear(x, self.qkv.weight[width:], None if shift is None else shift[width:]), 2, self.heads)
+        return q, k, v
 
     def pairs(self, tokens: int) -> int:
         """Count the pairs of a query and a key in one image of so many tokens."""

@@ -158,7 +158,7 @@ class CCT(Classifier):
         self.layers, self.width = depth + 1, width
         self.head_names = ("head.",)
         grid, prefix = Grid(*map(form.reduce, res)), int(pool == "cls")
-        self.tokens = prefix + grid.rows * grid.columns
+        self.tokens, self.seen = prefix + grid.rows * grid.columns, prefix or None
         self.embedding = Tokenizer(form, channels, width)
         self.cls = nn.Parameter(torch.zeros(1, 1, width)) if prefix else None
         self.positions: nn.Module = nn.Identity()
@@ -183,12 +183,15 @@ class CCT(Classifier):
 
     def features(self, images: Tensor) -> Tensor:
         """Images (b, channels, rows, columns) -> one pooled token each (b, d), what the head sees."""
-        x = self.encode(images)
+        x = self.encode(images, self.seen)
         pooled: Tensor = x[:, 0] if self.pool is None else self.pool(x)
         return pooled
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images (b, channels, rows, columns) -> tokens after the last LayerNorm (b, n, d), a class token first."""
+    def encode(self, images: Tensor, first: int | None = None) -> Tensor:
+        """Images (b, channels, rows, columns) -> tokens after the last LayerNorm (b, n, d), a class token first.
+
+        The `first` tokens alone are worked out if that is asked for.
+        """
         if tuple(images.shape[-2:]) != self.res:
             raise ValueError(f"images of {Grid(*images.shape[-2:])} for a model of {self.res} pixels.")
         x = self.embedding(images)
@@ -196,7 +199,7 @@ class CCT(Classifier):
             x = torch.cat([self.cls.expand(x.shape[0], -1, -1), x], dim=1)
         x = self.dropout(self.positions(x))
         for block in self.blocks:
-            x = block(x)
+            x = block(x, first if block is self.blocks[-1] else None)
         tokens: Tensor = self.norm(x)
         return tokens
 

@@ -110,10 +110,11 @@ class CctBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, n, d) -> (b, n, d)."""
-        x = self.norm2(self.drop_path(x, lambda x: self.dropout(self.attention(self.norm1(x)))))
-        return self.drop_path(x, self.think)
+    def forward(self, x: Tensor, first: int | None = None) -> Tensor:
+        """(b, n, d) -> (b, n, d), or (b, first, d): what becomes of the `first` tokens alone."""
+        x = self.drop_path(x[:, :first], lambda x: self.dropout(self.attention(self.norm1(x), first=first)), x)
+        x = self.norm2(x)
+        return self.drop_path(x, self.think, x)
 
     def think(self, x: Tensor) -> Tensor:
         """Give the branch of the MLP: (b, n, d) -> (b, n, d)."""

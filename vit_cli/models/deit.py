@@ -38,7 +38,7 @@ class DistilledViT(ViT):
 
     def __init__(self, head_dist: nn.Module, head_bias: float, **parts: Any) -> None:
         super().__init__(head_bias=head_bias, **parts)
-        self.head_names = ("head.", "head_dist.")
+        self.head_names, self.seen = ("head.", "head_dist."), 2
         self.dist = nn.Parameter(torch.zeros(1, 1, self.width))
         self.head_dist = head_dist
         nn.init.trunc_normal_(self.dist, std=0.02)
@@ -60,7 +60,7 @@ class DistilledViT(ViT):
 
     def both_tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (b, channels, rows, columns) -> class token and distillation token, each (b, d), what the heads see."""
-        tokens = self.encode(images)[:, :2]
+        tokens = self.encode(images, self.seen)[:, :2]
         tokens = tokens if self.norm_first else self.norm(tokens)
         return tokens[:, 0], tokens[:, 1]
 

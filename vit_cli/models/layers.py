@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -99,22 +100,22 @@ class DropPath(nn.Module):
         super().__init__()
         self.rate = rate
 
-    def forward(self, x: Tensor, branch: Callable[..., Tensor], *beside: Tensor | None) -> Tensor:
-        """(b, n, d) -> (b, n, d); `branch` keeps the shape and looks at each image alone, and at what is `beside` it.
+    def forward(self, x: Tensor, branch: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+        """(b, n, d) -> (b, n, d), with what `branch` makes of its `inputs` (b, n, d), each image alone.
 
-        Of that there is one for all images (1, ...), or one for each (b, ...).
+        Of an input there is one for each image (b, ...), or one for all (1, ...).
         """
         if not self.training or self.rate == 0:
-            return x + branch(x, *beside)
+            return x + branch(*inputs)
         if self.rate == 1:
             return x
         b, keep = x.shape[0], 1 - self.rate
         if self.rate <= SKIP_ABOVE or b < FEWEST:
-            added = branch(x, *beside)
+            added = branch(*inputs)
             return x + added * added.new_empty(b, 1, 1).bernoulli_(keep).div_(keep)
         kept = max(1, round(keep * b))
         picked = torch.randperm(b, device=x.device)[:kept]
-        parts = [part if part is None or len(part) == 1 else part.index_select(0, picked) for part in (x, *beside)]
+        parts = [part if part is None or len(part) == 1 else part.index_select(0, picked) for part in inputs]
         return x.index_add(0, picked, branch(*parts).to(x.dtype), alpha=b / kept)
 
 
@@ -141,13 +142,20 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None, turns: Tensor | None = None) -> Tensor:
-        """(b, n, d) -> (b, n, d). `bias` is added to the logits of attention (1, h, n, n), `turns` are rope's (1 or b, n, 2 e)."""
-        return self.drop_path(self.drop_path(x, self.look_around, bias, turns), self.think)
+    def forward(
+        self, x: Tensor, bias: Tensor | None = None, turns: Tensor | None = None, first: int | None = None
+    ) -> Tensor:
+        """(b, n, d) -> (b, n, d), or (b, first, d): what becomes of the `first` tokens alone.
 
-    def look_around(self, x: Tensor, bias: Tensor | None, turns: Tensor | None) -> Tensor:
-        """Give the branch of attention: (b, n, d) -> (b, n, d)."""
-        branch: Tensor = self.scale1(self.dropout(self.attention(self.norm1(x), bias, turns)))
+        `bias` is added to the logits of attention (1, h, n, n), `turns` are rope's (1 or b, n, 2 e).
+        """
+        look_around = partial(self.look_around, first=first)
+        x = self.drop_path(x[:, :first], look_around, x, bias, turns)
+        return self.drop_path(x, self.think, x)
+
+    def look_around(self, x: Tensor, bias: Tensor | None, turns: Tensor | None, first: int | None) -> Tensor:
+        """Give the branch of attention: (b, n, d) -> (b, n, d) or (b, first, d)."""
+        branch: Tensor = self.scale1(self.dropout(self.attention(self.norm1(x), bias, turns, first=first)))
         return branch
 
     def think(self, x: Tensor) -> Tensor:

@@ -139,12 +139,12 @@ class TntBlock(nn.Module):
         self.fold = Fold(words, size.inner_width, size.width, bias=legacy, legacy=legacy, norm_eps=norm_eps)
         self.outer = Level(size.width, size.heads, dropout, attention_dropout, drop_path, norm_eps)
 
-    def forward(self, words: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Words (b * n, m, c) and tokens (b, 1 + n, d), the class token first -> the same shapes."""
+    def forward(self, words: Tensor, x: Tensor, first: int | None = None) -> tuple[Tensor, Tensor]:
+        """Words (b * n, m, c) and tokens (b, 1 + n, d), the class token first -> the same shapes, or the `first` tokens alone."""
         words = self.inner(words)
         cls, patches = x[:, :1], x[:, 1:]
         patches = patches + self.fold(words, patches.shape[1])
-        return words, self.outer(torch.cat([cls, patches], dim=1))
+        return words, self.outer(torch.cat([cls, patches], dim=1), first)
 
 
 class TNT(Classifier):
@@ -193,7 +193,7 @@ class TNT(Classifier):
         words = self.words.rows * self.words.columns
         self.layers, self.width = size.depth + 1, size.inner_width
         self.head_names = ("head.",)
-        self.tokens = grid.rows * grid.columns + 1
+        self.tokens, self.seen = grid.rows * grid.columns + 1, 1
         self.embedding = WordEmbedding(patch, word, channels, size.inner_width, legacy)
         has_inner, has_outer = positions in ("both", "inner"), positions in ("both", "outer")
         self.inner_positions = LearnedPositions(self.words, 0, size.inner_width) if has_inner else nn.Identity()
@@ -230,17 +230,20 @@ class TNT(Classifier):
 
     def features(self, images: Tensor) -> Tensor:
         """Images (b, channels, rows, columns) -> the class token (b, d), what the head sees."""
-        return self.encode(images)[:, 0]
+        return self.encode(images, self.seen)[:, 0]
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images (b, channels, rows, columns) -> tokens after the last LayerNorm (b, 1 + n, d), the class token first."""
+    def encode(self, images: Tensor, first: int | None = None) -> Tensor:
+        """Images (b, channels, rows, columns) -> tokens after the last LayerNorm (b, 1 + n, d), the class token first.
+
+        The `first` tokens alone are worked out if that is asked for.
+        """
         self.check_shape(images)
         words = self.inner_positions(self.embedding(images))
         patches = self.fold(words, self.tokens - 1)
         x = self.outer_positions(torch.cat([self.cls.expand(images.shape[0], -1, -1), patches], dim=1))
         x = self.dropout(x)
         for block in self.blocks:
-            words, x = block(words, x)
+            words, x = block(words, x, first if block is self.blocks[-1] else None)
         tokens: Tensor = self.norm(x)
         return tokens
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vit_cli.models.attention import attend
+from vit_cli.models.attention import attend, part_heads
 from vit_cli.models.layers import DropPath, Mlp
 
 
@@ -76,13 +77,17 @@ class SplitAttention(nn.Module):
         self.v = nn.Linear(width, width, bias=False)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, n, d) -> (b, n, d)."""
-        b, n, d = x.shape
-        q, k = self.qk(x).view(b, n, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        v = self.v(x).view(b, n, self.heads, d // self.heads).transpose(1, 2)
+    def forward(self, x: Tensor, first: int | None = None) -> Tensor:
+        """(b, n, d) -> (b, n, d), or (b, first, d): what the `first` tokens get alone."""
+        b, _, d = x.shape
+        (v,) = part_heads(self.v(x), 1, self.heads)
+        if first is None:
+            q, k = part_heads(self.qk(x), 2, self.heads)
+        else:
+            (q,) = part_heads(F.linear(x[:, :first], self.qk.weight[:d]), 1, self.heads)
+            (k,) = part_heads(F.linear(x, self.qk.weight[d:]), 1, self.heads)
         x = attend(q, k, v, self.dropout if self.training else 0.0)
-        mixed: Tensor = self.out(x.transpose(1, 2).reshape(b, n, d))
+        mixed: Tensor = self.out(x.transpose(1, 2).reshape(b, -1, d))
         return mixed
 
 
@@ -100,10 +105,10 @@ class Level(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, n, d) -> (b, n, d)."""
-        x = self.drop_path(x, lambda x: self.dropout(self.attention(self.norm1(x))))
-        return self.drop_path(x, self.think)
+    def forward(self, x: Tensor, first: int | None = None) -> Tensor:
+        """(b, n, d) -> (b, n, d), or (b, first, d): what becomes of the `first` tokens alone."""
+        x = self.drop_path(x[:, :first], lambda x: self.dropout(self.attention(self.norm1(x), first=first)), x)
+        return self.drop_path(x, self.think, x)
 
     def think(self, x: Tensor) -> Tensor:
         """Give the branch of the MLP: (b, n, d) -> (b, n, d)."""

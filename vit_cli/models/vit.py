@@ -63,7 +63,7 @@ class ViT(Classifier):
         self.grids = {Grid(grid.rows * patch, grid.columns * patch): grid}
         self.positions_shared, self.norm_first, self.pooling = positions_shared, norm_first, pool
         self.layers = len(blocks) + 1
-        self.tokens = prefix + grid.rows * grid.columns
+        self.tokens, self.seen = prefix + grid.rows * grid.columns, 1 if pool == "cls" else None
         self.head_names = ("head.",)
         self.embedding = embedding
         self.cls = nn.Parameter(torch.zeros(1, 1, self.width)) if has_cls else None
@@ -90,7 +90,7 @@ class ViT(Classifier):
 
     def features(self, images: Tensor) -> Tensor:
         """Images (b, channels, rows, columns) -> one pooled token each (b, d; cls_gap: b, 2 d), what the head sees."""
-        pooled = self.pool_tokens(self.encode(images))
+        pooled = self.pool_tokens(self.encode(images, self.seen))
         return pooled if self.norm_first else self.norm(pooled)
 
     def pool_tokens(self, x: Tensor) -> Tensor:
@@ -103,15 +103,19 @@ class ViT(Classifier):
         mean = x[:, self.prefix :].mean(dim=1)
         return mean if self.pooling == "gap" else torch.cat([x[:, 0], mean], dim=1)
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images (b, channels, rows, columns) -> tokens (b, n, d), after the last LayerNorm unless it comes after pooling."""
+    def encode(self, images: Tensor, first: int | None = None) -> Tensor:
+        """Images (b, channels, rows, columns) -> tokens (b, n, d), after the last LayerNorm unless it comes after pooling.
+
+        The `first` tokens alone are worked out if that is asked for.
+        """
         grid = self.find_grid(images)
         turns = None if self.rope is None else self.rope(grid)
         x, turns = self.drop_tokens(self.place(self.embed(images), 0, grid), turns)
         x = self.stream(self.dropout(x))
         bias = None if self.bias is None else self.bias()
         for i, block in enumerate(self.blocks):
-            x = block(self.place(x, i, grid).to(x.dtype) if i else x, bias, turns)
+            x = self.place(x, i, grid).to(x.dtype) if i else x
+            x = block(x, bias, turns, first if block is self.blocks[-1] else None)
         return self.norm(x) if self.norm_first else x
 
     def embed(self, images: Tensor) -> Tensor:

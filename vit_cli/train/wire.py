@@ -20,7 +20,15 @@ from vit_cli.data.bad import BadImageLog
 from vit_cli.data.fingerprint import fingerprint
 from vit_cli.data.open import Splits, open_splits
 from vit_cli.data.samples import count_images
-from vit_cli.device import Precision, autocast, choose_precision, peak_memory_gib, seed_all, set_determinism
+from vit_cli.device import (
+    Precision,
+    autocast,
+    choose_precision,
+    keep_memory,
+    peak_memory_gib,
+    seed_all,
+    set_determinism,
+)
 from vit_cli.dist.world import World
 from vit_cli.errors import CheckpointError
 from vit_cli.evaluate.evaluate import Evaluation, evaluate
@@ -112,6 +120,7 @@ def wire(
     splits, changes = (opened, []) if opened else open_data(recipe, resumed or (saved.about if saved else None))
     plan = make_plan(recipe, images=len(splits.train), processes=world.size)
     set_determinism(recipe.train.deterministic)
+    keep_memory()
     preprocess = make_preprocess(recipe)
     task = make_task(recipe.task, splits.classes, splits.scale)
     teacher = find_teacher(recipe, splits, plan, preprocess, world)

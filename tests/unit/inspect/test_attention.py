@@ -47,6 +47,7 @@ def record(model: nn.Module, modules: list[nn.Module]) -> list[tuple[nn.Module, 
 @torch.inference_mode()
 def test_the_weights_times_the_values_are_what_the_module_gives(kind: str) -> None:
     model = build(kind)
+    model.seen = None  # all tokens of the last block
     modules = [m for m in model.modules() if isinstance(m, Attention | SplitAttention | MapHead | SequencePool)]
     calls = record(model, modules)
     assert len(calls) == len(modules) >= 2

@@ -198,6 +198,7 @@ def test_a_model_without_heads_gives_its_features() -> None:
 
 def test_flops_are_those_that_torch_counts() -> None:
     model = build().eval()
+    model.seen = None  # what is not seen counts, too
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model(images(count=1))
     assert model.flops() == counter.get_total_flops()

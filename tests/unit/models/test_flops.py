@@ -39,6 +39,7 @@ def test_training_costs_what_torch_counts(section: Model) -> None:
     """ConvNeXt is not among them: torch counts the backward pass of grouped convolutions as if they had one group."""
     torch.manual_seed(0)
     model = section.build(5).train()
+    model.seen = None  # what is not seen counts, too
     rows, columns = (section.res,) * 2
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model(torch.randn(1, 3, rows, columns)).sum().backward()

@@ -106,6 +106,7 @@ def test_parameters_are_those_of_the_papers(fields: dict[str, Any], parameters: 
 @pytest.mark.parametrize("patch", [1, 2])
 def test_operations_are_what_torch_counts(patch: int) -> None:
     model = build(**TINY, patch=patch)
+    model.seen = None  # what is not seen counts, too
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         model(torch.zeros(1, 3, 32, 48))
     assert model.flops() == counter.get_total_flops()

@@ -46,7 +46,7 @@ def double(x: Tensor) -> Tensor:
 def test_drop_path_of_a_low_rate_or_few_images_is_that_of_timm(rate: float, images: int) -> None:
     x = random(images, 3, 2)
     torch.manual_seed(7)
-    ours = DropPath(rate)(x, double)
+    ours = DropPath(rate)(x, double, x)
     torch.manual_seed(7)
     assert torch.equal(ours, x + timm.layers.drop_path(double(x), rate, training=True))
 
@@ -56,7 +56,7 @@ def test_above_the_limit_an_exact_number_of_images_goes_through_the_branch(rate:
     torch.manual_seed(0)
     seen = []
     x = random(20, 3, 2)
-    out = DropPath(rate)(x, lambda part: (seen.append(len(part)), double(part))[1])
+    out = DropPath(rate)(x, lambda part: (seen.append(len(part)), double(part))[1], x)
     assert seen == [kept]
     factors = ((out - x) / double(x)).flatten(1)
     assert sorted(factors[:, 0].round(decimals=4).tolist()) == pytest.approx(
@@ -69,7 +69,7 @@ def test_above_the_limit_an_exact_number_of_images_goes_through_the_branch(rate:
 def test_drop_path_keeps_the_expectation_for_every_image(rate: float) -> None:
     torch.manual_seed(0)
     path, x = DropPath(rate), torch.ones(16, 1, 1)
-    out = torch.stack([path(x, double).flatten() for _ in range(4000)])
+    out = torch.stack([path(x, double, x).flatten() for _ in range(4000)])
     spread = 2 * math.sqrt(rate / (1 - rate) / 4000)  # of the mean of as many independent draws
     assert (out.mean(dim=0) - 3).abs().max() < 5 * spread
 
@@ -78,7 +78,7 @@ def test_the_images_that_drop_path_picks_get_the_gradient_of_the_branch() -> Non
     torch.manual_seed(3)
     x = random(16, 2, 4).requires_grad_()
     weight = random(4, 4).requires_grad_()
-    out = DropPath(0.5)(x, lambda part: part @ weight)
+    out = DropPath(0.5)(x, lambda part: part @ weight, x)
     out.sum().backward()
     factors = (~torch.isclose(out, x)).any(dim=2).any(dim=1).double()[:, None, None] * 2
     expected = torch.einsum("bnd,bne->de", x.detach().double() * factors, torch.ones(16, 2, 4, dtype=torch.float64))
@@ -88,9 +88,9 @@ def test_the_images_that_drop_path_picks_get_the_gradient_of_the_branch() -> Non
 
 def test_drop_path_has_two_ends_and_drops_nothing_in_evaluation() -> None:
     x = random(16, 2, 3)
-    assert torch.equal(DropPath(0.0)(x, double), 3 * x)
-    assert torch.equal(DropPath(0.9).eval()(x, double), 3 * x)
-    assert torch.equal(DropPath(1.0)(x, double), x)
+    assert torch.equal(DropPath(0.0)(x, double, x), 3 * x)
+    assert torch.equal(DropPath(0.9).eval()(x, double, x), 3 * x)
+    assert torch.equal(DropPath(1.0)(x, double, x), x)
 
 
 def test_a_block_whose_branches_are_always_dropped_is_the_identity() -> None:

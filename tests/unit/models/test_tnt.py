@@ -96,6 +96,7 @@ def test_logits_are_those_of_timm(legacy: bool) -> None:
 @pytest.mark.usefixtures("masked_paths")
 def test_what_is_dropped_in_training_is_what_timm_drops() -> None:
     model = build(dropout=0.3, attention_dropout=0.2, drop_path=0.4).train()
+    model.seen = None  # all tokens draw their masks
     rates = {"pos_drop_rate": 0.3, "proj_drop_rate": 0.3, "attn_drop_rate": 0.2, "drop_path_rate": 0.4}
     peer = tiny_timm(model, (16, 24), False, **rates).train()
     torch.manual_seed(3)
@@ -179,6 +180,7 @@ def test_a_published_size_has_its_published_parameters_and_cost(
 @pytest.mark.parametrize("classes", [0, 5])
 def test_operations_are_what_torch_counts(legacy: bool, res: Any, classes: int) -> None:
     model = build(classes, legacy=legacy, res=res).eval()
+    model.seen = None  # what is not seen counts, too
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         model(images(1, (8, 8) if res == 8 else res))
     assert model.flops() == counter.get_total_flops()

@@ -313,6 +313,7 @@ def forward_by_the_paper(model: ViT, x: Tensor, p: float, attention_p: float, pa
 @pytest.mark.usefixtures("masked_paths")
 def test_dropout_stands_where_the_paper_puts_it(rule: str, paths: list[float]) -> None:
     model = build(dropout=0.3, attention_dropout=0.2, drop_path=0.4, drop_path_rule=rule).train()
+    model.seen = None  # all tokens draw their masks
     torch.manual_seed(3)
     ours = model(images(8))
     torch.manual_seed(3)
@@ -340,6 +341,7 @@ def test_evaluation_is_deterministic_whatever_is_dropped_in_training(pool: str) 
 @pytest.mark.parametrize("res", [8, (12, 20)])
 def test_operations_are_what_torch_counts(pool: str, head: str, res: Any) -> None:
     model = build(pool=pool, head=head, head_width=10, res=res).eval()
+    model.seen = None  # what is not seen counts, too
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         model(images(1, (8, 8) if res == 8 else res))
     assert model.flops() == counter.get_total_flops()
@@ -348,6 +350,7 @@ def test_operations_are_what_torch_counts(pool: str, head: str, res: Any) -> Non
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_operations_of_every_kind_are_what_torch_counts(kind: dict[str, Any]) -> None:
     model = build(**kind).eval()
+    model.seen = None  # what is not seen counts, too
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         model(images(1))
     assert model.flops() == counter.get_total_flops()
