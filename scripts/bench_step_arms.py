@@ -25,6 +25,7 @@ loss: {{name: cross_entropy, label_smoothing: 0.1}}
 optim: {{name: adamw, lr: 1e-3, weight_decay: 0.05}}
 train: {train}
 eval: {{every: {steps} steps, batch_size: {batch}, crop: 0.875, interpolation: bicubic}}
+save: {{every: {steps} steps}}
 track: {{log_every: 50 steps}}
 """
 PEAK_SECONDS = 5.0
@@ -53,7 +54,14 @@ def measure_ours(work: Work, root: Path, steps: int) -> Figures:
 def write_recipe(work: Work, root: Path, steps: int) -> str:
     """Write the recipe of a work: images that are in memory, or for an evaluation real photos in files."""
     shape, batch = work.shape, work.images
-    model = {"name": "vit", "size": shape.size, "patch": shape.patch, "res": shape.res, "gelu": "exact"}
+    model = {
+        "name": "vit",
+        "size": shape.size,
+        "patch": shape.patch,
+        "res": shape.res,
+        "gelu": "exact",
+        "pool": work.pool,
+    }
     made = {"name": "synthetic", "images": 4 * batch, "size": shape.res}
     photos = {"name": "folder", "root": str(root / "photos"), "split": "val"}
     data = {"train": made, "val": made | {"images": CLASSES}, "cache": "ram"}
@@ -87,7 +95,12 @@ def make_peer(work: Work) -> nn.Module:
 
     shape = work.shape
     model: nn.Module = create_model(
-        shape.timm, num_classes=CLASSES, img_size=shape.res, patch_size=shape.patch, drop_path_rate=work.drop_path
+        shape.timm,
+        num_classes=CLASSES,
+        img_size=shape.res,
+        patch_size=shape.patch,
+        drop_path_rate=work.drop_path,
+        global_pool={"cls": "token", "gap": "avg"}[work.pool],
     )
     for module in model.modules():
         if work.drop_path and hasattr(module, "drop_prob"):

@@ -39,6 +39,7 @@ class Work:
     compiled: bool = False
     drop_path: float = 0.0
     recompute: str = "none"
+    pool: Literal["cls", "gap"] = "cls"
     batch: int | None = None
 
     @property
@@ -77,13 +78,15 @@ INFORM = (
     Work("evaluation_stream", 0.0, TI16, "evaluate", ours="bf16_stream"),
     Work("peak_stream", 0.0, TI16, "peak", ours="bf16_stream", peer="bf16"),
     Work("d192_float32", 0.0, D192, ours="fp32", peer="fp32"),
+    Work("ti16_float32_gap", 0.0, TI16, ours="fp32", peer="fp32", pool="gap"),
     Work("droppath_s16_float32", 0.0, S16, ours="fp32", peer="fp32", drop_path=0.4),
     Work("evaluation_float32", 0.0, TI16, "evaluate", ours="fp32", peer="fp32"),
     Work("ti16_recompute_mlp", 0.0, TI16, ours="auto", peer="fp32", recompute="mlp", batch=64),
     Work("ti16_recompute_blocks", 0.0, TI16, ours="auto", peer="fp32", recompute="blocks", batch=64),
     Work("memory_ti16_blocks", 0.0, TI16, "memory", ours="auto", peer="fp32", recompute="blocks", batch=64),
 )
-"""Rows that only inform: of a residual stream in bfloat16, in float32, and of the speed at which memory is spared."""
+"""Rows that only inform: of a residual stream in bfloat16, in float32, with a head that sees all tokens, so that the last
+block leaves nothing out, and of the speed at which memory is spared."""
 
 
 @dataclass(frozen=True)
