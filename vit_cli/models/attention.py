@@ -101,10 +101,14 @@ class Windows(nn.Module):
         )
 
 
-def part_heads(x: Tensor, kinds: int, heads: int) -> Tensor:
-    """Part the outputs of a layer that holds `kinds` of them: (b, n, kinds * h * e) -> (kinds, b, h, n, e)."""
+def part_heads(x: Tensor, kinds: int, heads: int) -> list[Tensor]:
+    """Part the outputs of a layer that holds `kinds` of them: (b, n, kinds * h * e) -> each (b, h, n, e).
+
+    They are parted before heads and tokens change places: so gradients, which come as (b, n, h, e) in memory, are laid
+    side by side once, and not copied again for the layer's backward pass.
+    """
     b, n, d = x.shape
-    return x.view(b, n, kinds, heads, d // (kinds * heads)).permute(2, 0, 3, 1, 4)
+    return [part.transpose(1, 2) for part in x.view(b, n, kinds, heads, d // (kinds * heads)).unbind(2)]
 
 
 class Attention(nn.Module):
