@@ -127,16 +127,19 @@ def set_determinism(wanted: bool) -> None:
     torch.backends.cudnn.benchmark = not wanted
 
 
-TRIM_THRESHOLD, MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 2**30
-"""Parameters of glibc's allocator (mallopt(3)) and their new value."""
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's allocator (mallopt(3))."""
+KEPT_BYTES = (2**30, 2**25)
+"""Larger pieces go back to the system when they are freed; older glibc takes no limit above the second."""
 
 
 def keep_memory() -> None:
     """Have glibc keep the memory that is freed, where there is glibc: given back, every batch would fetch it page by page."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(TRIM_THRESHOLD, KEPT_BYTES)
-        mallopt(MMAP_THRESHOLD, KEPT_BYTES)
+    if mallopt is None:
+        return
+    if any(mallopt(MMAP_THRESHOLD, size) for size in KEPT_BYTES):
+        mallopt(TRIM_THRESHOLD, KEPT_BYTES[0])  # by itself it would freeze the other limit where it is: low
 
 
 def describe_device(device: torch.device) -> str:

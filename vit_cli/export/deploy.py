@@ -76,6 +76,9 @@ def deploy_model(path: Path, target: Runtime, wishes: Wishes) -> Deployed:
     before = open_saved(path)
     saved = change_model(before, wishes.changes) if wishes.changes else before
     ready = make_ready(saved, world)
+    ready.model.seen = (
+        None  # else a last block slices its weights, and what a runtime slices is no constant to quantise
+    )
     samples = open_labelled(ready, wishes.data) if wishes.int8 else None
     pictures = choose_pictures(ready, wishes.data)
     with aside(file) as folder:

@@ -150,7 +150,6 @@ class Attention(nn.Module):
         Queries and keys are turned by `turns` (1 or b, n, 2 e). Of all that, only what the `first` tokens get is worked
         out if it is asked for (b, first, d); with windows they are prefix tokens, which see everything.
         """
-        b, _, d = x.shape
         q, k, v = self.project(x, first)
         q, k = (normed.to(v.dtype) for normed in (self.norm_q(q), self.norm_k(k)))
         if turns is not None:
@@ -161,7 +160,7 @@ class Attention(nn.Module):
             x = attend(q, k, v, dropout, None if bias is None else bias[..., :first, :])
         else:
             x = self.windows(q, k, v, dropout)
-        mixed: Tensor = self.out(x.transpose(1, 2).reshape(b, -1, d))
+        mixed: Tensor = self.out(x.transpose(1, 2).flatten(2))
         return mixed
 
     def project(self, x: Tensor, first: int | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -79,15 +79,15 @@ class SplitAttention(nn.Module):
 
     def forward(self, x: Tensor, first: int | None = None) -> Tensor:
         """(b, n, d) -> (b, n, d), or (b, first, d): what the `first` tokens get alone."""
-        b, _, d = x.shape
+        width = x.shape[2]
         (v,) = part_heads(self.v(x), 1, self.heads)
         if first is None:
             q, k = part_heads(self.qk(x), 2, self.heads)
         else:
-            (q,) = part_heads(F.linear(x[:, :first], self.qk.weight[:d]), 1, self.heads)
-            (k,) = part_heads(F.linear(x, self.qk.weight[d:]), 1, self.heads)
+            (q,) = part_heads(F.linear(x[:, :first], self.qk.weight[:width]), 1, self.heads)
+            (k,) = part_heads(F.linear(x, self.qk.weight[width:]), 1, self.heads)
         x = attend(q, k, v, self.dropout if self.training else 0.0)
-        mixed: Tensor = self.out(x.transpose(1, 2).reshape(b, -1, d))
+        mixed: Tensor = self.out(x.transpose(1, 2).flatten(2))
         return mixed
 
 

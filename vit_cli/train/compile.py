@@ -16,9 +16,9 @@ def compile_model(model: Classifier, how: Compile) -> nn.Module:
     """Give what to call in place of `model`, which keeps its parameters and their names.
 
     Each size of image and batch is compiled for itself. `blocks` compiles one block, and all others of its kind use the
-    code; sums over processes can then go on beside the passes backwards of the blocks before. `model` compiles everything
-    at once, which takes many times as long. `auto` compiles nothing, so far: on CPUs it gains little
-    (docs/speed/step.md), on GPUs it has not been measured.
+    code, but for a last one that works out less; sums over processes can then go on beside the passes backwards of the
+    blocks before. `model` compiles everything at once, which takes many times as long. `auto` compiles nothing, so far: on
+    CPUs it gains little (docs/speed/step.md), on GPUs it has not been measured.
     """
     if how in ("off", "auto"):
         return model

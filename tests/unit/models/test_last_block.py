@@ -11,7 +11,9 @@ from torch import Tensor
 from vit_cli.models.cct import Cct
 from vit_cli.models.classifier import Classifier
 from vit_cli.models.deit import Deit
+from vit_cli.models.drop_tokens import DropTokens
 from vit_cli.models.layers import DropPath
+from vit_cli.models.recompute import Recompute, recompute
 from vit_cli.models.tnt import Tnt
 from vit_cli.models.vit import Vit
 
@@ -66,6 +68,27 @@ def test_answers_and_gradients_are_those_of_the_whole_block(section: Vit | Deit 
     assert gradients.keys() == whole.keys() == dict(model.named_parameters()).keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, whole[name], rtol=1e-3, atol=1e-4 * whole[name].abs().max().item() + 1e-7)
+
+
+@pytest.mark.parametrize("section", [*KINDS.values(), Vit(**DIMS, pool="gap")], ids=[*KINDS, "gap"])
+def test_a_process_without_images_gets_no_answers(section: Vit | Deit | Tnt | Cct) -> None:
+    """Evaluation on several processes gives some of them empty batches."""
+    with torch.no_grad():
+        assert build(section)(torch.zeros(0, 3, 16, 16)).shape == (0, 5)
+
+
+@pytest.mark.parametrize("positions", ["learned", "rope"])
+@pytest.mark.parametrize("what", ["none", "mlp", "blocks"])
+def test_it_goes_with_recomputation_and_with_patches_left_out(positions: Any, what: Recompute) -> None:
+    model, images = build(Vit(**DIMS, positions=positions)).train(), torch.randn(3, 3, 16, 16)
+    model.drop_tokens = DropTokens(0.5, model.prefix)
+    recompute(model, what)
+    torch.manual_seed(2)
+    least = learn(model, images)
+    model.seen = None
+    torch.manual_seed(2)
+    for name, gradient in learn(model, images).items():
+        torch.testing.assert_close(least[name], gradient, rtol=1e-3, atol=1e-4 * gradient.abs().max().item() + 1e-7)
 
 
 @pytest.mark.parametrize("pool", ["gap", "map", "cls_gap"])
