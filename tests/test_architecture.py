@@ -17,6 +17,7 @@ LEVELS = {
     "section": 0,
     "keys": 0,
     "document": 0,
+    "memory": 0,
     "models": 1,
     "data": 1,
     "augment": 1,

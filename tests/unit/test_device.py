@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +14,6 @@ from vit_cli.device import (
     choose_precision,
     describe_device,
     fetch,
-    keep_memory,
     peak_memory_gib,
     seed_all,
     send,
@@ -149,27 +146,3 @@ def test_numbers_travel_to_the_device_and_back() -> None:
     sent = send([1.0, False, True], torch.device("cpu"))
     assert sent.dtype == torch.float32
     assert fetch(sent)() == [1.0, 0.0, 1.0]
-
-
-@pytest.mark.parametrize(
-    ("most", "accepted"),
-    [(2**31, [(-3, 2**30), (-1, 2**30)]), (2**25, [(-3, 2**25), (-1, 2**30)]), (0, []), (None, [])],
-    ids=["new", "old", "refuses", "no glibc"],
-)
-def test_memory_is_kept_as_far_as_glibc_allows(
-    most: int | None, accepted: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A limit of what is trimmed, set alone, would freeze the other one: memory would be fetched anew more often than before."""
-    taken: list[tuple[int, int]] = []
-
-    def mallopt(parameter: int, value: int) -> int:
-        if most is None or (parameter == -3 and value > most):
-            return 0
-        taken.append((parameter, value))
-        return 1
-
-    monkeypatch.setattr(
-        ctypes, "CDLL", lambda _name: SimpleNamespace() if most is None else SimpleNamespace(mallopt=mallopt)
-    )
-    keep_memory()
-    assert taken == accepted

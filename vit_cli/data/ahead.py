@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from vit_cli.data.batch import Batch
 from vit_cli.data.decode import one_line
 from vit_cli.data.slots import Slots
-from vit_cli.device import keep_memory
 from vit_cli.errors import DataError
+from vit_cli.memory import keep_memory
 
 AHEAD = 2
 """So many batches a worker makes before they are asked for."""

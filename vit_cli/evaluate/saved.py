@@ -21,13 +21,14 @@ from vit_cli.data.loader import EvalBatches
 from vit_cli.data.resident import find_resident
 from vit_cli.data.samples import Samples
 from vit_cli.data.workers import choose_workers
-from vit_cli.device import Precision, choose_precision, keep_memory
+from vit_cli.device import Precision, choose_precision
 from vit_cli.dist.world import World
 from vit_cli.errors import CheckpointError, UsageError
 from vit_cli.evaluate.evaluate import Answers, Evaluation, evaluate
 from vit_cli.evaluate.mirror import Mirrored
 from vit_cli.evaluate.onnx import OnnxModel
 from vit_cli.evaluate.open import open_weights, tell_import
+from vit_cli.memory import keep_memory
 from vit_cli.metrics.task import Task
 from vit_cli.metrics.tasks import make_task
 from vit_cli.models import Model

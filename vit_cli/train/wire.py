@@ -20,19 +20,12 @@ from vit_cli.data.bad import BadImageLog
 from vit_cli.data.fingerprint import fingerprint
 from vit_cli.data.open import Splits, open_splits
 from vit_cli.data.samples import count_images
-from vit_cli.device import (
-    Precision,
-    autocast,
-    choose_precision,
-    keep_memory,
-    peak_memory_gib,
-    seed_all,
-    set_determinism,
-)
+from vit_cli.device import Precision, autocast, choose_precision, peak_memory_gib, seed_all, set_determinism
 from vit_cli.dist.world import World
 from vit_cli.errors import CheckpointError
 from vit_cli.evaluate.evaluate import Evaluation, evaluate
 from vit_cli.evaluate.open import open_weights
+from vit_cli.memory import keep_memory
 from vit_cli.metrics.task import Task
 from vit_cli.metrics.tasks import make_task
 from vit_cli.models.classifier import Classifier
@@ -119,8 +112,7 @@ def wire(
     saved = open_weights(recipe.finetune.weights) if recipe.finetune and not resumed else None
     splits, changes = (opened, []) if opened else open_data(recipe, resumed or (saved.about if saved else None))
     plan = make_plan(recipe, images=len(splits.train), processes=world.size)
-    set_determinism(recipe.train.deterministic)
-    keep_memory()
+    prepare_process(recipe)
     preprocess = make_preprocess(recipe)
     task = make_task(recipe.task, splits.classes, splits.scale)
     teacher = find_teacher(recipe, splits, plan, preprocess, world)
@@ -167,6 +159,12 @@ def wire(
         journal=Journal(folder, task.shown, writes=world.is_first, trackers=trackers),
         progress=progress,
     )
+
+
+def prepare_process(recipe: Recipe) -> None:
+    """Choose the kernels that `recipe` wants, and keep memory for the next step."""
+    set_determinism(recipe.train.deterministic)
+    keep_memory()
 
 
 def settle_precision(recipe: Recipe, model: Classifier, world: World) -> Precision:
