@@ -76,9 +76,7 @@ def deploy_model(path: Path, target: Runtime, wishes: Wishes) -> Deployed:
     before = open_saved(path)
     saved = change_model(before, wishes.changes) if wishes.changes else before
     ready = make_ready(saved, world)
-    ready.model.seen = (
-        None  # else a last block slices its weights, and what a runtime slices is no constant to quantise
-    )
+    ready.model.seen = None  # the whole last block: weights that it slices would be no constants, which 8 bits need
     samples = open_labelled(ready, wishes.data) if wishes.int8 else None
     pictures = choose_pictures(ready, wishes.data)
     with aside(file) as folder:
