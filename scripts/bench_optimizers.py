@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from vit_cli.device import autocast, choose_device, choose_precision, describe_device
+from vit_cli.models.sizes import SIZES, SizeName
 from vit_cli.models.vit import ViT, Vit
 from vit_cli.optim.adamw import AdamW
 from vit_cli.optim.clip import Clip
@@ -24,16 +25,16 @@ from vit_cli.optim.groups import make_groups, no_matrices, set_lr
 from vit_cli.optim.muon import Muon
 
 DEVICE = choose_device("auto")
-PRECISION = choose_precision("auto", DEVICE)
 RES, CLASSES = 224, 1000
 
 
 class Arm:
     """A model with its optimiser."""
 
-    def __init__(self, section: AdamW | Muon, size: str) -> None:
+    def __init__(self, section: AdamW | Muon, size: SizeName) -> None:
         torch.manual_seed(0)
         self.model: ViT = Vit(size=size, patch=16, res=RES).build(CLASSES).to(DEVICE)
+        self.precision = choose_precision("auto", DEVICE, self.model.width)
         groups = make_groups(
             self.model.named_parameters(),
             weight_decay=section.weight_decay,
@@ -49,7 +50,7 @@ class Arm:
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         """Take a step; give the seconds of all of it, and of the update alone."""
         begin = now()
-        with autocast(DEVICE, PRECISION):
+        with autocast(DEVICE, self.precision):
             loss = nn.functional.cross_entropy(self.model(images), labels)
         loss.backward()
         self.clip(list(self.model.parameters()))
@@ -91,7 +92,7 @@ def compare(arms: Mapping[str, Arm], batch: int, rounds: int) -> dict[str, objec
 def main() -> None:
     """Compare at every batch size, print the rows, and write them if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", default="tiny")
+    parser.add_argument("--size", choices=SIZES, default="tiny")
     parser.add_argument("--batch", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--json", type=Path, help="write the rows to this file, too")
@@ -100,7 +101,7 @@ def main() -> None:
     rows = [compare(arms, batch, options.rounds) for batch in options.batch]
     facts = {
         "device": describe_device(DEVICE),
-        "precision": PRECISION,
+        "precision": arms["muon"].precision,
         "torch": torch.__version__,
         "size": options.size,
         "load": [round(load, 2) for load in os.getloadavg()],

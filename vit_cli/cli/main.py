@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 import vit_cli
 from vit_cli.cli import (
@@ -33,6 +34,7 @@ from vit_cli.cli import (
 )
 from vit_cli.cli.console import show_error, show_result
 from vit_cli.cli.launch import end_at_once, hand_over, kill_children, leaving_at_interrupt
+from vit_cli.cli.misuse import explain
 from vit_cli.errors import UsageError, VitError
 
 TRAIN, USE, RECIPES = "Train", "Use", "Recipes and machine"
@@ -111,9 +113,13 @@ def main() -> None:
 def run_app() -> None:
     """Run the command; every way out of it is a SystemExit with its exit code."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except VitError as error:
         fail(error)
+    except TyperException as error:
+        if not error.format_message():  # the help of a group of verbs was shown
+            sys.exit(error.exit_code)
+        fail(explain(error, sys.argv[1:]))
     except Exception as error:  # noqa: BLE001
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
             fail(
