@@ -20,6 +20,14 @@ TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 Item = TypeVar("Item", bound=Sized)
 
 
+class Fact(TypedDict):
+    """A figure without a peer, or a name."""
+
+    name: str
+    unit: str
+    ours: float | str
+
+
 class Row(TypedDict):
     """One line of a benchmark: medians over the rounds, and the ratio of each round's two arms, above 1 where ours is better."""
 

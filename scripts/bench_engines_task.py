@@ -53,7 +53,7 @@ def run_task(task: dict[str, Any]) -> dict[str, Any]:
     begin = time.perf_counter()
     if task["measure"] == "log":
         saved = Path(task["state"])
-        told = json.loads(saved.read_text()) if saved.exists() else {"number": 0, "state": {}}
+        told: dict[str, Any] = json.loads(saved.read_text()) if saved.exists() else {"number": 0, "state": {}}
         log(engine.stream(job, told["state"]), told["number"], task)
         return {}
     steps = engine.stream(job, task.get("state", {}))

@@ -111,7 +111,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--names", type=int, default=5, help="times that each photo is judged")
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
-    parser.add_argument("--few", type=int, help="take so many photos, to try the script")
+    parser.add_argument("--few", type=int, help="take so many photos, 10 or more, to try the script")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--arm", choices=sorted(ARMS), help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)

@@ -33,9 +33,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
-from scripts.bench_arms import Figures, Row, make_row, print_rows, run_arm
+from scripts.bench_arms import Fact, Figures, Row, make_row, print_rows, run_arm
 from scripts.bench_gpu_arms import measure_arm
-from scripts.bench_gpu_checks import Fact, check_all
+from scripts.bench_gpu_checks import check_all
 from scripts.bench_gpu_cifar import train_cifar
 from scripts.bench_gpu_works import ARMS, FULL, SMOKE, TINY, WORKS, Extent, Work
 from scripts.bench_input_cuda import FULL_GPU, SMOKE_GPU, measure_gpu
@@ -174,7 +174,7 @@ def ask(part: str, args: argparse.Namespace, root: Path) -> Iterator[Fact]:
 def run_task(args: argparse.Namespace) -> None:
     """Measure one arm in this process, and print its figures."""
     told = json.loads(args.task)
-    work = Work(**{key: tuple(value) if key == "arms" else value for key, value in told["work"].items()})
+    work = Work(**told["work"] | {"arms": tuple(told["work"]["arms"])})
     print(
         json.dumps(measure_arm(work, ARMS[args.arm], Extent(**told["extent"]), torch.device(told["device"]), args.runs))
     )

@@ -5,26 +5,20 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from scripts.bench_arms import Fact
 from scripts.bench_gpu_arms import measure_products, seconds_of
 from vit_cli.models import layers
 from vit_cli.models.attention import Attention, attend
 from vit_cli.models.layers import Block, Mlp, PatchEmbedding
 
 REPEATS = 30
-
-
-class Fact(TypedDict):
-    """A figure without a peer, or a name."""
-
-    name: str
-    unit: str
-    ours: float | str
 
 
 class Shape(NamedTuple):
@@ -129,9 +123,7 @@ def residual(device: torch.device, is_small: bool) -> Iterator[Fact]:
         ("bf16", low, x.bfloat16(), nn.Module.__call__),
     ):
         compiled = compile_each(module)
-        yield timed(
-            f"residual_{name}", shape, lambda compiled=compiled, tokens=tokens, call=call: call(compiled, tokens)
-        )
+        yield timed(f"residual_{name}", shape, partial(call, compiled, tokens))
 
 
 def patchify(device: torch.device, is_small: bool) -> Iterator[Fact]:
@@ -140,7 +132,7 @@ def patchify(device: torch.device, is_small: bool) -> Iterator[Fact]:
     images = torch.randn(shape.batch, 3, shape.res, shape.res, device=device)
     convolution = nn.Conv2d(3, shape.width, 16, 16).to(device)
     for name, module in (("linear", PatchEmbedding(16, 3, shape.width).to(device)), ("convolution", convolution)):
-        yield timed(f"patches_{name}", shape, lambda module=module: autocast(module, images))
+        yield timed(f"patches_{name}", shape, partial(autocast, module, images))
 
 
 def aligned(device: torch.device, is_small: bool) -> Iterator[Fact]:
@@ -150,7 +142,7 @@ def aligned(device: torch.device, is_small: bool) -> Iterator[Fact]:
     for tokens in (shape.tokens, shape.tokens - 1, 192 if not is_small else 4):
         x = make_tokens(shape, tokens)
         torch.compiler.reset()  # else the second length would be compiled for any length
-        yield timed(f"tokens_{tokens}", shape, lambda x=x: autocast(blocks, x))
+        yield timed(f"tokens_{tokens}", shape, partial(autocast, blocks, x))
 
 
 def upload(device: torch.device, is_small: bool) -> Iterator[Fact]:
@@ -159,7 +151,7 @@ def upload(device: torch.device, is_small: bool) -> Iterator[Fact]:
     images = torch.zeros(shape.batch, 3, shape.res, shape.res, dtype=torch.uint8)
     pinned = images.pin_memory() if device.type == "cuda" else images
     for name, source in (("pinned", pinned), ("pageable", images)):
-        seconds = seconds_of(lambda source=source: source.to(device, non_blocking=True), REPEATS, device)
+        seconds = seconds_of(partial(source.to, device, non_blocking=True), REPEATS, device)
         yield Fact(name=f"upload_{name}", unit=f"ms for {shape.batch} images", ours=1000 * seconds)
 
 
@@ -176,7 +168,7 @@ def subset(device: torch.device, is_small: bool) -> Iterator[Fact]:
             layers.SKIP_ABOVE = limit
             torch.compiler.reset()
             blocks = compile_each(chain)
-            yield timed(f"drop_path_{rate}_{name}", shape, lambda blocks=blocks: autocast(blocks, x))
+            yield timed(f"drop_path_{rate}_{name}", shape, partial(autocast, blocks, x))
 
 
 def fp8(device: torch.device, is_small: bool) -> Iterator[Fact]:
@@ -187,14 +179,8 @@ def fp8(device: torch.device, is_small: bool) -> Iterator[Fact]:
         x = torch.randn(rows, inner, device=device, dtype=torch.bfloat16)
         weight = torch.randn(out, inner, device=device, dtype=torch.bfloat16) / inner**0.5
         scaled = torch.compile(product_in_fp8)
-        yield Fact(
-            name=f"{name}_bf16", unit="ms", ours=1000 * seconds_of(lambda x=x, w=weight: x @ w.T, REPEATS, device)
-        )
-        yield Fact(
-            name=f"{name}_fp8",
-            unit="ms",
-            ours=1000 * seconds_of(lambda x=x, w=weight, scaled=scaled: scaled(x, w), REPEATS, device),
-        )
+        for kind, call in (("bf16", partial(torch.mm, x, weight.T)), ("fp8", partial(scaled, x, weight))):
+            yield Fact(name=f"{name}_{kind}", unit="ms", ours=1000 * seconds_of(call, REPEATS, device))
 
 
 def product_in_fp8(x: Tensor, weight: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.bench_gpu_checks import Fact
+from scripts.bench_arms import Fact
 from scripts.bench_photos import add_noise, make_colours
 from vit_cli.train.progress import Row, Silence
 

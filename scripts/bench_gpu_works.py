@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CLASSES = 1000
 
@@ -91,7 +91,7 @@ WORKS = {
     "tune_s16": Work("vit_small_patch16_224", 384, 12, 6, 16, 224, 32, TUNED, loop_floor=1.3),
     "tune_ti16": Work("vit_tiny_patch16_224", 192, 12, 3, 16, 224, 32, TUNED, loop_floor=1.3),
 }
-TINY = {"width": 32, "depth": 2, "heads": 2, "patch": 16, "res": 32, "batch": 8, "precision": "fp32"}
+TINY: dict[str, Any] = {"width": 32, "depth": 2, "heads": 2, "patch": 16, "res": 32, "batch": 8, "precision": "fp32"}
 """What a work shrinks to in a smoke run on a CPU."""
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from scripts.bench_arms import Fact
 from scripts.bench_input_ours import POLICY, RECIPE, sources
 from scripts.bench_input_works import Place, Work
 from scripts.bench_loops import Stopwatch, train_ours, wire_ours
@@ -32,14 +34,6 @@ class GpuExtent(NamedTuple):
 FULL_GPU, SMOKE_GPU = GpuExtent(), GpuExtent({"vit_mu": "size: mu"}, 8, 2, 4, 2)
 
 
-class Fact(TypedDict):
-    """A figure without a peer."""
-
-    name: str
-    unit: str
-    ours: float
-
-
 def measure_gpu(
     place: Place, device: torch.device = torch.device("cuda", 0), extent: GpuExtent = FULL_GPU
 ) -> Iterator[Fact]:
@@ -50,7 +44,7 @@ def measure_gpu(
         sustained = train_ours(run, watch, extent.warm_up)
         batch = run.input.first_batch().to(device)
         alone = 1000 * len(batch) / milliseconds(step_on(run, batch), extent.calls)
-        augmented = milliseconds(lambda run=run, batch=batch: run.input.finish(batch), extent.calls)
+        augmented = milliseconds(partial(run.input.finish, batch), extent.calls)
         yield Fact(name=f"{name}_sustained", unit="img/s", ours=round(sustained, 1))
         yield Fact(name=f"{name}_waiting", unit="share of time", ours=round(max(0.0, 1 - sustained / alone), 3))
         yield Fact(name=f"{name}_augment", unit=f"ms per batch of {len(batch)}", ours=round(augmented, 3))

@@ -90,8 +90,8 @@ def write_recipe(work: Work, place: Place, steps: int) -> str:
 def sources(work: Work, place: Place) -> tuple[str, str]:
     """Name the images to train on and those to judge by."""
     if work.source == "cifar":
-        train, val = place.cifar / "train-*.parquet", place.cifar / "test-*.parquet"
-        return f"{{name: hf, path: '{train}'}}", f"{{name: hf, path: '{val}', split: 'test[:128]'}}"
+        train, test = place.cifar / "train-*.parquet", place.cifar / "test-*.parquet"
+        return f"{{name: hf, path: '{train}'}}", f"{{name: hf, path: '{test}', split: 'test[:128]'}}"
     val = f"{{name: folder, root: '{place.photos}', split: val}}"
     if work.source == "pack":
         return f"{{name: shards, path: '{place.pack}'}}", val

@@ -96,7 +96,8 @@ def train_peer(
     optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=0.05)
     mixup = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=classes)
     ema = None if averaged is None else ModelEmaV3(averaged, decay=0.9999)
-    loss_fn, losses, ends, size = SoftTargetCrossEntropy(), AverageMeter(), [], 0
+    loss_fn, losses, size = SoftTargetCrossEntropy(), AverageMeter(), 0
+    ends: list[float] = []
     model.train()
     for images, targets in endless(loader):
         size = images.size(0)

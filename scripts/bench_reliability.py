@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from vit_cli.data.loader import Batch
+    from vit_cli.data.batch import Batch
     from vit_cli.dist.world import World
     from vit_cli.train.wire import Run
 
@@ -91,8 +91,7 @@ def build(job: Job, steps: int, world: World, name: str = "run") -> Run:
 
 def make_batches(run: Run) -> list[Batch]:
     """Make the batches that are used again and again."""
-    made = run.input.train(range(KEPT), 0)
-    return [made.make(number) for number in range(KEPT)]
+    return [run.input.by_hand.make(number) for number in range(min(KEPT, run.plan.total_steps))]
 
 
 def drive(run: Run, batches: Iterator[Batch]) -> None:
@@ -102,7 +101,7 @@ def drive(run: Run, batches: Iterator[Batch]) -> None:
     from vit_cli.train.state import TrainState
     from vit_cli.train.stop import StopFlag
 
-    given = replace(run, input=replace(run.input, train=lambda _steps, _workers: batches))
+    given = replace(run, input=replace(run.input, train=lambda _steps: batches))
     with StopFlag().listening() as stop, run.world.watch.on(fail_at_once, print, stop.ask), stop.saving():
         run_loop(given, TrainState(), stop)
         run.writer.wait()
@@ -135,14 +134,14 @@ def measure_step(job: Job) -> dict[str, list[float]]:
         def batches() -> Iterator[Batch]:
             for step in range(steps):
                 start = time.perf_counter()
-                take_bare_step(bare, kept[step % KEPT], step, averages)
+                take_bare_step(bare, kept[step % len(kept)], step, averages)
                 middle = time.perf_counter()
-                yield kept[step % KEPT]
+                yield kept[step % len(kept)]
                 seconds["peer"].append(middle - start)
                 seconds["ours"].append(time.perf_counter() - middle)
 
         drive(run, batches())
-    return {arm: measured[WARM_UP:-1] for arm, measured in seconds.items()}  # the last step also evaluates and saves
+    return {arm: measured[WARM_UP : steps - 1] for arm, measured in seconds.items()}  # the last one also saves
 
 
 def measure_speed(job: Job) -> dict[str, list[float]]:
@@ -156,7 +155,7 @@ def measure_speed(job: Job) -> dict[str, list[float]]:
         def batches() -> Iterator[Batch]:
             for step in range(steps):
                 ends.append(time.perf_counter())
-                yield kept[step % KEPT]
+                yield kept[step % len(kept)]
 
         drive(run, batches())
     return {"ours": [after - before for before, after in pairwise(ends)][WARM_UP:]}
@@ -176,7 +175,7 @@ def measure_save(job: Job) -> dict[str, list[float]]:
 
         def step() -> float:
             begin = time.perf_counter()
-            take_step(run, kept[state.step % KEPT], state.step, StopFlag())
+            take_step(run, kept[state.step % len(kept)], state.step, StopFlag())
             state.step += 1
             return time.perf_counter() - begin
 
@@ -251,7 +250,8 @@ def compare(name: str, unit: str, ours: Sequence[float], peer: Sequence[float], 
     """Make the row of what was measured in pairs."""
     ratios = [a / b for a, b in zip(ours, peer, strict=True)]
     shown = statistics.median(ours), statistics.median(peer), statistics.median(ratios), min(ratios), max(ratios)
-    return Row(name, unit, *(round(value, 4) for value in shown), floor)
+    own, other, ratio, low, high = (round(value, 4) for value in shown)
+    return Row(name, unit, own, other, ratio, low, high, floor)
 
 
 def compare_steps(job: Job, name: str, processes: int = 1) -> Row:

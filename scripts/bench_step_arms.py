@@ -64,7 +64,7 @@ def write_recipe(work: Work, root: Path, steps: int) -> str:
     }
     made = {"name": "synthetic", "images": 4 * batch, "size": shape.res}
     photos = {"name": "folder", "root": str(root / "photos"), "split": "val"}
-    data = {"train": made, "val": made | {"images": CLASSES}, "cache": "ram"}
+    data: dict[str, Any] = {"train": made, "val": made | {"images": CLASSES}, "cache": "ram"}
     if work.measures == "evaluate":
         data = {"train": photos, "val": photos, "cache": "none", "workers": 1}
     train: dict[str, Any] = {"steps": steps, "batch_size": batch, "clip_norm": 1.0, "precision": work.ours}

@@ -205,7 +205,8 @@ def write_npz(tensors: Mapping[str, Tensor], folder: Path, heads: int) -> Path:
         for dense, name in (("Dense_0", "fc1"), ("Dense_1", "fc2")):
             arrays[f"{theirs}MlpBlock_3/{dense}/kernel"] = tensors[f"{ours}mlp.{name}.weight"].T
             arrays[f"{theirs}MlpBlock_3/{dense}/bias"] = tensors[f"{ours}mlp.{name}.bias"]
-    np.savez(folder / "vit.npz", **{name: np.ascontiguousarray(tensor.numpy()) for name, tensor in arrays.items()})
+    made: dict[str, Any] = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in arrays.items()}
+    np.savez(folder / "vit.npz", **made)
     return folder / "vit.npz"
 
 

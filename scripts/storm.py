@@ -248,7 +248,7 @@ def find_targets(scene: Scene, launcher: int, target: str, victim: float) -> lis
 
 def disturb(scene: Scene, case: Case) -> list[str]:
     """Let a run meet its blows, and go on until it ends; give what hit it, in words."""
-    met = []
+    met: list[str] = []
     workers: int | None = None
     for blow in case.blows:
         was = scene.journal_is()

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from vit_cli.data.digits import Digits
@@ -16,7 +17,7 @@ def main(folder: Path, count: int = 10) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
         label = held_out.classes[held_out.labels[index]]
-        Image.fromarray(held_out.read(index)).save(folder / f"scan{index:03d}_is_{label}.png")
+        Image.fromarray(np.asarray(held_out.read(index))).save(folder / f"scan{index:03d}_is_{label}.png")
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ def show_default(info: FieldInfo) -> str:
 
 def write_cli() -> str:
     """Write the page about commands."""
-    root = typer.main.get_command(app)
+    root: Any = typer.main.get_command(app)  # a group of commands
     parts = ["# Command reference", WRITTEN, CLI_TEXT]
     commands = root.commands.values()
     for panel in dict.fromkeys(command.rich_help_panel for command in commands):

@@ -38,9 +38,7 @@ def test_a_wrong_line_gets_one_message_and_exit_code_2(
     assert len(rest) <= 1
 
 
-def test_help_is_no_error_but_no_verb_is(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_help_is_no_error_but_no_verb_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, err = leave("run -h", capsys, monkeypatch)
     assert (code, err) == (0, "")
     assert "compare" in out
@@ -50,9 +48,7 @@ def test_help_is_no_error_but_no_verb_is(
     assert "Error" not in out + err
 
 
-def leave(
-    line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> tuple[int, str, str]:
+def leave(line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
     """Run a command line in this process; give its exit code, stdout and stderr."""
     monkeypatch.setattr(sys, "argv", ["vit", *line.split()])
     with pytest.raises(SystemExit) as left:
