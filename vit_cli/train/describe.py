@@ -29,12 +29,19 @@ def describe_run(run: Run) -> dict[str, str]:
         "model": f"{recipe.model.name}, {millions:.2f} M parameters, {shown} pixels, {run.model.tokens} tokens, "
         f"{run.model.flops() / 1e9:.3g} GFLOPs an image",
         **run.objective.facts(),
-        "device": f"{plan.processes} x {describe_device(run.world.device)}, {run.precision}",
+        "device": ", ".join([f"{plan.processes} x {describe_device(run.world.device)}", *describe_ways(run)]),
         "batch": describe_batch(run),
         "steps": f"{plan.total_steps} ({plan.steps_per_epoch:.4g} an epoch, {plan.epoch_at(plan.total_steps):.4g} epochs)",
         **describe_phases(run),
         "folder": str(run.folder.path),
     }
+
+
+def describe_ways(run: Run) -> list[str]:
+    """Say in which precision a step computes, what it works out again and what is compiled."""
+    train = run.recipe.train
+    again = [] if train.recompute == "none" else [f"recompute {train.recompute}"]
+    return [run.precision, *again, *([f"compile {train.compile}"] if train.compile in ("blocks", "model") else [])]
 
 
 def describe_batch(run: Run) -> str:

@@ -59,3 +59,10 @@ def test_the_header_tells_the_course_and_what_it_saves(tmp_path: Path) -> None:
     )
     assert cost < plain
     assert "phases" not in describe_run(start(tmp_path))
+
+
+def test_the_header_tells_what_is_compiled_and_worked_out_again(tmp_path: Path) -> None:
+    plain = describe_run(start(tmp_path, "train.precision=fp32"))["device"]
+    assert plain.endswith(", fp32")
+    told = describe_run(start(tmp_path, "train.precision=fp32", "train.recompute=mlp", "train.compile=blocks"))
+    assert told["device"] == f"{plain}, recompute mlp, compile blocks"
