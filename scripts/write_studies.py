@@ -59,8 +59,9 @@ $ OMP_NUM_THREADS=1 vit study pooling positions resolution distillation regulari
 $ python scripts/write_studies.py --take runs/studies
 ```
 
-about 870 runs, equal ones once; it can be stopped and started again at any time. The same files serve at full size: a change
-gives another base, and other epochs. A data set with a test split of its own has one fold; seeds are the sample then.
+about 870 runs, equal ones once; it can be stopped and started again at any time, and started several times at
+once, for each GPU say (`--devices 0`, `--devices 1`): each process takes the runs that no other has. The same files serve at full
+size: a change gives another base, and other epochs. A data set with a test split of its own has one fold; seeds are the sample then.
 
 ```sh
 vit study positions base=cifar10_vit 'folds=[0]' --devices 0 --out runs/cifar10

@@ -73,6 +73,31 @@ def test_a_stopped_study_keeps_its_runs_and_goes_on(vit: Run, tmp_path: Path) ->
     assert again.out.startswith("width: 0 runs to do")
 
 
+def test_processes_share_the_runs_of_a_study(tmp_path: Path) -> None:
+    study = write(tmp_path, TEXT.replace("train.steps=200", "train.steps=60"))
+    words = [sys.executable, "-m", "vit_cli", "study", str(study), "--out", "out", "--json"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    several = [
+        subprocess.Popen(
+            words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    first_seen: dict[Path, int] = {}
+    while any(process.poll() is None for process in several):
+        for path in tmp_path.glob("out/runs/*/result.json"):
+            first_seen.setdefault(path, path.stat().st_mtime_ns)
+        time.sleep(0.02)
+    for process in several:
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+        assert "in use" not in err
+        (summary,) = json.loads(out)
+        assert summary["runs"] == {"done": 6, "of": 6}
+    assert len(first_seen) == 6
+    assert {path: path.stat().st_mtime_ns for path in first_seen} == first_seen, "no run was made twice"
+
+
 def test_a_bad_arm_is_told_before_anything_runs(vit: Run, tmp_path: Path) -> None:
     study = write(tmp_path, TEXT.replace("model.width=16", "model.widht=16"))
     result = vit("study", study, "--out", "out")

@@ -73,7 +73,7 @@ def study(
     if devices != "auto" and count_processes(devices) > 1:
         raise UsageError(
             f"--devices {devices}: the runs of a study are on one device, one after the other",
-            "Start it once for each device with another --out, and others of its studies or arms.",
+            "Start the same command once for each device: each takes the runs that no other has.",
         )
     loaded = [load_study(name, changes) for name in names]
     chosen = [name.strip() for name in arms.split(",")] if arms else []

@@ -1,4 +1,7 @@
-"""The course of a study: one run after the other, each in a folder of its own, those that are finished left alone."""
+"""The course of a study: one run after the other, each in a folder of its own, those that are finished left alone.
+
+Several processes may go through the same study at the same time: the lock of a run's folder says who trains it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from vit_cli.study.results import read_result, write_result
 from vit_cli.train.course import Options, make_watcher, reported, train
 from vit_cli.train.folder import RunFolder, clear
 from vit_cli.train.keep import read_newest
-from vit_cli.train.lock import locked
+from vit_cli.train.lock import InUse, locked
 from vit_cli.train.progress import Silence
 from vit_cli.train.resume import take_up
 from vit_cli.train.state import TrainState
@@ -28,6 +31,8 @@ from vit_cli.train.trial import describe_trial, make_trial
 from vit_cli.train.wire import wire
 
 TRIAL_SECONDS = 1.0
+LOOK_AGAIN_SECONDS = 2.0
+"""Until it is asked again whether other processes have finished the runs that are left."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,13 @@ def list_jobs(grid: Grid) -> dict[str, Job]:
 
 def find_open(jobs: Iterable[Job], needed: set[str]) -> list[Job]:
     """Give the jobs that are not done, in order; one whose weights are needed is done only while it has them."""
-    return [
-        job
-        for job in jobs
-        if read_result(RunFolder(job.folder)) is None or (job.digest in needed and not job.weights.is_dir())
-    ]
+    return [job for job in jobs if read_done(job, keeps_weights=job.digest in needed) is None]
+
+
+def read_done(job: Job, keeps_weights: bool) -> dict[str, Any] | None:
+    """Give the result of a job that is done, with its weights if they are to be kept; None for another."""
+    result = read_result(RunFolder(job.folder))
+    return None if keeps_weights and not job.weights.is_dir() else result
 
 
 def find_needed(jobs: Iterable[Job]) -> set[str]:
@@ -79,8 +86,9 @@ def find_needed(jobs: Iterable[Job]) -> set[str]:
 def run_all(grid: Grid, needed: set[str], options: Options, told: Watcher) -> list[str]:
     """Do all jobs of a study that are not done; give what failed, in words.
 
-    A run that fails, and those that need it, are left for another time. Raises Stopped after a signal: what is finished
-    stays, and the run that was stopped goes on where it was.
+    A run that fails, and those that need it, are left for another time; one that another process trains is waited for,
+    after all others. Raises Stopped after a signal: what is finished stays, and the run that was stopped goes on where
+    it was.
     """
     jobs = list_jobs(grid)
     names: dict[str, list[str]] = {}
@@ -90,20 +98,30 @@ def run_all(grid: Grid, needed: set[str], options: Options, told: Watcher) -> li
     clock = Costs(grid)
     failures: list[str] = []
     failed: set[str] = set()
-    for number, job in enumerate(waiting):
-        left = waiting[number + 1 :]
-        try:
-            if any(need.digest in failed for need in job.needs):
-                raise TrainingError("a run that it needs has failed")
-            result = do_job(job, options, keeps_weights=job.digest in needed)
-            clock.note(job, result)
-            failure = ""
-        except (CheckpointError, DataError, TrainingError) as error:
-            failed.add(job.digest)
-            result, failure = None, error.problem
-            failures.append(f"{names[job.digest][0]}: {failure}")
-        place = len(jobs) - len(left)
-        told(Finished(place, len(jobs), tuple(names[job.digest]), result, clock.guess(left), failure))
+    while waiting:
+        elsewhere: dict[str, Job] = {}
+        for number, job in enumerate(waiting):
+            needs = {need.digest for need in job.needs}
+            try:
+                if needs & elsewhere.keys():
+                    raise InUse("a run that it needs is trained by another process")
+                if needs & failed:
+                    raise TrainingError("a run that it needs has failed")
+                result, failure = do_job(job, options, keeps_weights=job.digest in needed), ""
+                clock.note(job, result)
+            except InUse:
+                elsewhere[job.digest] = job
+                continue
+            except (CheckpointError, DataError, TrainingError) as error:
+                failed.add(job.digest)
+                result, failure = None, error.problem
+                failures.append(f"{names[job.digest][0]}: {failure}")
+            left = [*elsewhere.values(), *waiting[number + 1 :]]
+            place = len(jobs) - len(left)
+            told(Finished(place, len(jobs), tuple(names[job.digest]), result, clock.guess(left), failure))
+        if len(elsewhere) == len(waiting):
+            time.sleep(LOOK_AGAIN_SECONDS)
+        waiting = list(elsewhere.values())
     return failures
 
 
@@ -126,12 +144,18 @@ class Costs:
 
 
 def do_job(job: Job, options: Options, keeps_weights: bool) -> dict[str, Any]:
-    """Train one run to its end in its folder, from its newest checkpoint if there is one; give its result."""
+    """Train one run to its end in its folder, from its newest checkpoint if there is one; give its result.
+
+    What another process has finished meanwhile is only read. Raises InUse if another process trains it now.
+    """
     begin = time.monotonic()
     folder = RunFolder(job.folder)
-    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    folder.path.mkdir(exist_ok=True)
     stop_flag = StopFlag(options.seconds, options.end)
     with stop_flag.listening() as stop, joined(options.devices) as world, locked(folder.path):
+        if done := read_done(job, keeps_weights):
+            return done | {"wall_seconds": done["seconds"]}
+        folder.checkpoints.mkdir(exist_ok=True)
         newest = read_newest(folder)
         watcher = make_watcher(Silence(), folder, world)
         run = wire(job.recipe, folder, world, watcher, resumed=newest.content["about"] if newest else None)

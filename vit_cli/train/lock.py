@@ -25,6 +25,10 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, OverflowError)
 
 
+class InUse(UsageError):
+    """A run folder in which another process trains."""
+
+
 class Owner(NamedTuple):
     """The process that a lock file names."""
 
@@ -48,7 +52,7 @@ def locked(folder: Path) -> Iterator[Owner | None]:
     file, nor call this again for the same folder inside the block. Where the file system has no locks, the file's
     content decides, and two processes that start in the same instant may both go on.
 
-    Raises UsageError, naming the owner, if the folder is in use; TrainingError if the file can't be written.
+    Raises InUse, naming the owner, if the folder is in use; TrainingError if the file can't be written.
     """
     path = folder / LOCK
     with told(path):
@@ -87,7 +91,7 @@ def take(path: Path) -> tuple[int, Owner | None]:
 
 
 def claim(number: int, folder: Path) -> Owner | None:
-    """Lock an open file; give the owner that it still names. Raises UsageError if another process has it."""
+    """Lock an open file; give the owner that it still names. Raises InUse if another process has it."""
     try:
         fcntl.lockf(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -161,9 +165,9 @@ def moment(text: Any) -> datetime:
     return datetime.fromisoformat(text).astimezone()
 
 
-def in_use(folder: Path, owner: Owner | None) -> UsageError:
+def in_use(folder: Path, owner: Owner | None) -> InUse:
     """Say who trains in the folder, and what to do."""
     if owner is None:
-        return UsageError(f"{folder} is in use by another process", "Wait until that has ended.")
+        return InUse(f"{folder} is in use by another process", "Wait until that has ended.")
     how = f": kill {owner.pid}" if owner.host == socket.gethostname() else " there"
-    return UsageError(f"{folder} is in use by {owner}", f"Wait until that has ended, or stop it{how}")
+    return InUse(f"{folder} is in use by {owner}", f"Wait until that has ended, or stop it{how}")
