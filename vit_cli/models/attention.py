@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vit_cli.models.dense import Dense
 from vit_cli.models.relative import RelativeBias
 from vit_cli.models.rope import turn
 from vit_cli.section import Grid
@@ -27,10 +28,19 @@ def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, bias: Tensor | None 
 
 def attend_by_products(q: Tensor, k: Tensor, v: Tensor, dropout: float, bias: Tensor | None = None) -> Tensor:
     """Do what `attend` does by two matrix products with a softmax between."""
-    logits = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)
+    logits = multiply(q, k.transpose(-2, -1), q.shape[-1] ** -0.5)
     if bias is not None:
         logits = logits + bias
     return F.dropout(logits.softmax(dim=-1), dropout, training=dropout > 0) @ v
+
+
+def multiply(x: Tensor, y: Tensor, scale: float) -> Tensor:
+    """(b, h, n, e), (b, h, e, m) -> (b, h, n, m), scaled; in the product itself unless its backward pass would scale twice."""
+    if torch.is_grad_enabled():
+        return x * scale @ y
+    (b, h, n, e), m = x.shape, y.shape[-1]
+    out = torch.baddbmm(x.new_empty(()), x.reshape(b * h, n, e), y.reshape(b * h, e, m), beta=0, alpha=scale)
+    return out.view(b, h, n, m)
 
 
 # On CPUs in bf16 the products train 1.2 to 4 times as fast as torch's fused kernel; in float32 the kernel is the
@@ -135,12 +145,12 @@ class Attention(nn.Module):
             raise ValueError(f"width {width} does not divide into {heads} heads.")
         self.heads = heads
         self.dropout = dropout
-        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
+        self.qkv = Dense(width, 3 * width, bias=qkv_bias)
         self.norm_q = nn.LayerNorm(width // heads, eps=norm_eps) if qk_norm else nn.Identity()
         self.norm_k = nn.LayerNorm(width // heads, eps=norm_eps) if qk_norm else nn.Identity()
         self.bias = bias
         self.windows = windows
-        self.out = nn.Linear(width, width)
+        self.out = Dense(width, width)
 
     def forward(
         self, x: Tensor, bias: Tensor | None = None, turns: Tensor | None = None, first: int | None = None

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vit_cli.models.attention import Attention
+from vit_cli.models.dense import Dense
 from vit_cli.models.norm import Norm
 
 Gelu = Literal["tanh", "exact"]
@@ -38,14 +39,14 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int, hidden: int, dropout: float = 0.0, gelu: Gelu = "tanh") -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
+        self.fc1 = Dense(width, hidden)
         self.gelu = nn.GELU(approximate="tanh" if gelu == "tanh" else "none")
-        self.fc2 = nn.Linear(hidden, width)
+        self.fc2 = Dense(hidden, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, n, d) -> (b, n, d)."""
-        wide: Tensor = self.fc2(self.dropout(self.gelu(self.fc1(x))))
+        wide: Tensor = self.fc2(self.dropout(self.fc1(x, self.gelu)))
         return wide
 
 
@@ -59,8 +60,8 @@ class SwiGlu(nn.Module):
 
     def __init__(self, width: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, 2 * hidden)
-        self.fc2 = nn.Linear(hidden, width)
+        self.fc1 = Dense(width, 2 * hidden)
+        self.fc2 = Dense(hidden, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

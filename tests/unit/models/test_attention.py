@@ -47,6 +47,18 @@ def test_every_way_to_attend_is_the_formula_with_its_gradients(
     torch.testing.assert_close(gradients, expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("images", "queries"), [(2, 6), (2, 1), (0, 6)])
+def test_products_are_alike_with_and_without_gradients(dtype: torch.dtype, images: int, queries: int) -> None:
+    q, k, v = (random(images, n, 3, 4, seed=n).transpose(1, 2).to(dtype) for n in (queries, 6, 6))
+    bias = random(1, 3, 1, 6)
+    with torch.no_grad():
+        plain, biased = attend_by_products(q, k, v, 0.0), attend_by_products(q, k, v, 0.0, bias.to(dtype))
+    rough = 0.02 if dtype == torch.bfloat16 else 1e-6
+    torch.testing.assert_close(plain, attend_by_products(q, k, v, 0.0), rtol=rough, atol=rough)
+    torch.testing.assert_close(biased, attend_by_products(q, k, v, 0.0, bias.to(dtype)), rtol=rough, atol=rough)
+
+
 def test_long_sequences_attend_like_short_ones() -> None:
     q, k, v = (random(1, 1, MATMUL_TOKENS + 1, 4, seed=seed).bfloat16() for seed in range(3))
     torch.testing.assert_close(attend(q, k, v, 0.0), attend_by_products(q, k, v, 0.0), rtol=0.05, atol=0.05)
