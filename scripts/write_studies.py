@@ -60,11 +60,12 @@ $ python scripts/write_studies.py --take runs/studies
 ```
 
 about 870 runs, equal ones once; it can be stopped and started again at any time, and started several times at
-once, for each GPU say (`--devices 0`, `--devices 1`): each process takes the runs that no other has. The same files serve at full
-size: a change gives another base, and other epochs. Data with a test split of their own have one fold; seeds are the sample then.
+once, for each GPU say (`CUDA_VISIBLE_DEVICES=1` before it): each process takes the runs that no other has. The same files serve
+at full size: a change gives another base, and other epochs. Data with a test split of their own have one fold; seeds are the
+sample then.
 
 ```sh
-vit study positions base=cifar10_vit 'folds=[0]' --devices 0 --out runs/cifar10
+vit study positions base=cifar10_vit 'folds=[0]' --out runs/cifar10
 vit study regularizers base=cifar10_vit 'folds=[0]' --out runs/cifar10 \\
     "changes=[loss.label_smoothing=0, optim.weight_decay=0, model.drop_path=0, model.attention_dropout=0, 'augment=[{name: flip}]']"
 ```

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Run, is_refused
+from vit_cli.study.course import find_open
+from vit_cli.study.jobs import Job, make_jobs
+from vit_cli.study.schema import load_study
 
 TEXT = """\
 title: Width
@@ -38,17 +41,14 @@ def write(folder: Path, text: str = TEXT) -> Path:
 
 def test_a_stopped_study_keeps_its_runs_and_goes_on(vit: Run, tmp_path: Path) -> None:
     study = write(tmp_path)
-    words = [sys.executable, "-m", "vit_cli", "study", str(study), "--out", "out"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    process = start(study)
     assert process.stderr is not None
     assert any("2/6  tuned, fold 0" in line for line in process.stderr)
     while not list((tmp_path / "out/runs").glob("*/status.json")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    told = process.stderr.read()
-    process.stderr.close()
-    assert process.wait(60) == 130
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
     assert "The same command goes on from here." in told
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/runs").glob("*/result.json")}
     assert len(before) == 2
@@ -75,14 +75,7 @@ def test_a_stopped_study_keeps_its_runs_and_goes_on(vit: Run, tmp_path: Path) ->
 
 def test_processes_share_the_runs_of_a_study(tmp_path: Path) -> None:
     study = write(tmp_path, TEXT.replace("train.steps=200", "train.steps=60"))
-    words = [sys.executable, "-m", "vit_cli", "study", str(study), "--out", "out", "--json"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    several = [
-        subprocess.Popen(
-            words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
+    several = [start(study, "--json") for _ in range(2)]
     first_seen: dict[Path, int] = {}
     while any(process.poll() is None for process in several):
         for path in tmp_path.glob("out/runs/*/result.json"):
@@ -91,11 +84,93 @@ def test_processes_share_the_runs_of_a_study(tmp_path: Path) -> None:
     for process in several:
         out, err = process.communicate()
         assert process.returncode == 0, err
-        assert "in use" not in err
         (summary,) = json.loads(out)
         assert summary["runs"] == {"done": 6, "of": 6}
     assert len(first_seen) == 6
     assert {path: path.stat().st_mtime_ns for path in first_seen} == first_seen, "no run was made twice"
+
+
+def test_the_owner_of_a_run_that_is_waited_for_is_named_and_its_failure_told(vit: Run, tmp_path: Path) -> None:
+    study = write(tmp_path)
+    only = ("folds=[0]", "--arms", "narrow")
+    job = find_narrow(study)
+    job.folder.mkdir(parents=True)
+    holder = hold(job.folder)
+    waited = f"waiting for other processes, 1 run left: {job.folder} is in use by process {holder.pid}"
+
+    stopped = start(study, *only)
+    assert stopped.stderr is not None
+    assert any(waited in line for line in stopped.stderr)
+    stopped.send_signal(signal.SIGTERM)
+    assert "The same command goes on from here." in stopped.communicate()[1]
+    assert stopped.returncode == 143
+
+    failing = start(study, *only)
+    assert failing.stderr is not None
+    assert any(waited in line for line in failing.stderr)
+    (job.folder / "status.json").write_text(json.dumps({"status": "failed", "reason": "no luck"}))
+    holder.communicate()
+    assert "another process failed: no luck" in failing.communicate()[1]
+    assert failing.returncode == 5
+
+    assert vit("study", study, "--out", "out", *only).code == 0, "another command tries it again"
+
+
+def test_a_run_that_is_trained_again_for_its_weights_is_not_done_before_its_end(tmp_path: Path) -> None:
+    study = write(tmp_path, TEXT.replace("model.width=8,", "model.width=8, train.steps=2000,"))
+    job = find_narrow(study)
+    job.folder.mkdir(parents=True)
+    (job.folder / "result.json").write_text(json.dumps({"scores": {"epoch": 1}, "seconds": 1}))
+    assert find_open([job], set()) == []
+
+    process = start(study, "folds=[0]", "--arms", "tuned")
+    while not (job.folder / "status.json").exists():
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    (job.folder / "model").mkdir(exist_ok=True)
+    assert find_open([job], {job.digest}) == [job]
+
+
+def find_narrow(study: Path) -> Job:
+    """Give the first run of the arm 'narrow', fold 0 alone."""
+    return next(iter(make_jobs(load_study(str(study), ["folds=[0]"]), study.parent / "out/runs").values()))
+
+
+def start(study: Path, *words: str) -> subprocess.Popen[str]:
+    """Start a study beside this process, in the study's folder."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "vit_cli", "study", str(study), "--out", "out", *words],
+        cwd=study.parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def hold(folder: Path) -> subprocess.Popen[str]:
+    """Have a process keep a run folder for itself until its input ends."""
+    program = """import sys
+from pathlib import Path
+from vit_cli.train.lock import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_launcher_of_several_processes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    process = start(write(tmp_path))
+    told = process.communicate()[1]
+    assert process.returncode == 2
+    assert "a launcher started 2 processes" in told
+    assert "CUDA_VISIBLE_DEVICES=1 before it" in told
 
 
 def test_a_bad_arm_is_told_before_anything_runs(vit: Run, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from vit_cli.cli import (
     study,
     train,
 )
-from vit_cli.cli.console import show_error, show_result
+from vit_cli.cli.console import show_error, show_note, show_result
 from vit_cli.cli.launch import end_at_once, hand_over, kill_children, leaving_at_interrupt
 from vit_cli.cli.misuse import explain
 from vit_cli.errors import UsageError, VitError
@@ -117,7 +117,9 @@ def run_app() -> None:
     except VitError as error:
         fail(error)
     except TyperException as error:
-        if not error.format_message():  # the help of a group of verbs was shown
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group without its verb; rich shows the help by itself
+            if text := error.format_message():
+                show_note(text)
             sys.exit(error.exit_code)
         fail(explain(error, sys.argv[1:]))
     except Exception as error:  # noqa: BLE001

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,13 +11,16 @@ from typer.exceptions import TyperException
 
 from vit_cli.errors import UsageError
 
+HINT = re.compile(r"\. (?=Did you mean|Choose from)")
+"""Where a message of typer's ends and its hint begins."""
 SHOWN = 3
 """So many keys are named, if more of them have the same last part."""
 
 
 def explain(error: TyperException, words: Sequence[str]) -> UsageError:
     """Tell an error of typer's parser about the `words` of a command line."""
-    problem, _, hint = error.format_message().removesuffix(".").partition(". ")
+    problem, *hints = HINT.split(error.format_message().removesuffix("."), maxsplit=1)
+    hint = "".join(hints)
     context = getattr(error, "ctx", None)
     option = getattr(error, "option_name", "")
     if option and problem.startswith("No such option"):
@@ -42,22 +47,42 @@ def name_keys(option: str, words: Sequence[str], context: Any) -> str:
     parameters = () if context is None else context.command.params
     if not {"changes", "tokens"} & {parameter.name for parameter in parameters}:
         return ""
-    from vit_cli.recipe.explain import homes_of
-    from vit_cli.recipe.schema import FinetuneRecipe, Recipe
+    from vit_cli.recipe.schema import Recipe
+    from vit_cli.recipe.shape import walk_keys
 
-    root = FinetuneRecipe if context.command.name == "finetune" else Recipe
-    *section, key = option.lstrip("-").replace("-", "_").split(".")
-    homes = [home for home in homes_of(key, root) if list(home[-len(section) :]) == section or not section]
+    asked = tuple(option.lstrip("-").replace("-", "_").split("."))
+    found = [path for path in dict.fromkeys(walk_keys(Recipe)) if path[-len(asked) :] == asked]
+    found = [path for path in found if may_be_set(".".join(path), context.command.name)]
+    nearest = min(map(len, found), default=0)
     value = value_of(option, words)
-    keys = [f"{'.'.join((*home, key))}={value}" for home in homes[:SHOWN]]
-    return f"Keys of the recipe have no dashes: write {' or '.join(keys)}" if keys else ""
+    keys = [shlex.quote(f"{'.'.join(path)}={value}") for path in found if len(path) == nearest]
+    return f"Keys of the recipe have no dashes: write {' or '.join(keys[:SHOWN])}" if keys else ""
+
+
+def may_be_set(key: str, verb: str) -> bool:
+    """Tell whether a verb takes changes of a key."""
+    from vit_cli.recipe.difference import is_place, may_change
+
+    match verb:
+        case "finetune":
+            return key != "finetune.weights"
+        case "resume":
+            return may_change(key) or is_place(key)
+        case "export" | "import":
+            return key.startswith("model.")
+    return True
 
 
 def value_of(option: str, words: Sequence[str]) -> str:
-    """Give what was meant to be the value of an option, or dots."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    """Give what was meant to be the value of an option, or dots where that can't be told from an argument."""
+    for number, word in enumerate(words):
         name, equals, value = word.partition("=")
-        if name == option:
-            value = value if equals else following
-            return value if value and not value.startswith("-") else "..."
+        if name != option:
+            continue
+        if equals:
+            return value or "..."
+        following = "".join(words[number + 1 : number + 2])
+        has_argument = any(not other.startswith("-") for other in words[1:number])
+        is_name = following[:1].isalpha() and not has_argument
+        return "..." if following[:1] in ("", "-") or "=" in following or is_name else following
     return "..."

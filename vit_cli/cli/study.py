@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +17,7 @@ from vit_cli.cli.layout import format_seconds
 from vit_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from vit_cli.study.course import Finished
+    from vit_cli.study.course import Course, Finished, Watcher
     from vit_cli.study.jobs import Grid
     from vit_cli.study.schema import LoadedStudy
     from vit_cli.train.course import Options
@@ -40,7 +42,8 @@ Out = Annotated[
 ]
 Arms = Annotated[str | None, typer.Option("--arms", help="Only these arms, with commas, and those they need.")]
 Devices = Annotated[
-    str, typer.Option("--devices", help="auto, cpu, or one GPU such as 0.", rich_help_panel=flags.RUNNING)
+    str,
+    typer.Option("--devices", help="auto (the first GPU, if there is one) or cpu.", rich_help_panel=flags.RUNNING),
 ]
 DryRun = Annotated[
     bool,
@@ -61,8 +64,7 @@ def study(
     debug: flags.Debug = False,
 ) -> None:
     """Train the arms of a study over folds and seeds, and say what is better, worse or undecided."""
-    from vit_cli.dist.launch import count_processes
-    from vit_cli.study.course import explain_failures, find_needed, make_runs_folder
+    from vit_cli.study.course import Course, explain_failures, find_needed, make_runs_folder, take_turns
     from vit_cli.study.jobs import choose, make_jobs
     from vit_cli.study.schema import load_study, shipped_studies
     from vit_cli.train.course import Options
@@ -70,11 +72,7 @@ def study(
     names, changes = [token for token in studies if "=" not in token], [token for token in studies if "=" in token]
     if not names:
         raise UsageError("no study is named", f"Name a file, or a shipped one: {', '.join(shipped_studies())}.")
-    if devices != "auto" and count_processes(devices) > 1:
-        raise UsageError(
-            f"--devices {devices}: the runs of a study are on one device, one after the other",
-            "Start the same command once for each device: each takes the runs that no other has.",
-        )
+    refuse_several(devices)
     loaded = [load_study(name, changes) for name in names]
     chosen = [name.strip() for name in arms.split(",")] if arms else []
     grids = [make_jobs(one, out.absolute() / "runs") for one in loaded]
@@ -85,41 +83,68 @@ def study(
         show_estimates(loaded, parts, needed, options, json=json)
         return
     make_runs_folder(out)
-    summaries, failures = [], []
-    for one, grid, part in zip(loaded, grids, parts, strict=True):
-        desk = Desk(one, grid, out / one.name, quiet)
-        failures += desk.run(part, needed, options)
-        summaries.append(desk.summary)
-        if not (quiet or json):
-            show_result(describe(desk.summary, desk.out))
+    desks = [
+        Desk(one, grid, out / one.name, partial(Course, part, needed, options), quiet=quiet, shows=not json)
+        for one, grid, part in zip(loaded, grids, parts, strict=True)
+    ]
+    take_turns(desks, options, desks[0].say)
     if json:
-        show_json(summaries)
-    if failures:
+        show_json([desk.summary for desk in desks])
+    if failures := [failure for desk in desks for failure in desk.course.failures]:
         raise explain_failures(failures)
+
+
+def refuse_several(devices: str) -> None:
+    """Raise UsageError where several devices or processes are to train one run."""
+    from vit_cli.dist.launch import count_processes
+    from vit_cli.dist.place import find_place
+
+    started = find_place().size
+    asked = f"a launcher started {started} processes" if started > 1 else f"--devices {devices}"
+    if started > 1 or (devices != "auto" and count_processes(devices) > 1):
+        raise UsageError(
+            f"{asked}: each run of a study is on one device, in one process",
+            "Start the command once for each GPU, CUDA_VISIBLE_DEVICES=1 before it: each takes the runs that no other has.",
+        )
 
 
 class Desk:
     """Runs one study, and keeps its files and the user up to date."""
 
-    def __init__(self, loaded: LoadedStudy, grid: Grid, out: Path, quiet: bool) -> None:
-        self.loaded, self.grid, self.out, self.quiet = loaded, grid, out, quiet
+    def __init__(
+        self,
+        loaded: LoadedStudy,
+        grid: Grid,
+        out: Path,
+        begin: Callable[[Watcher], Course],
+        *,
+        quiet: bool,
+        shows: bool,
+    ) -> None:
+        self.loaded, self.grid, self.out, self.begin = loaded, grid, out, begin
+        self.quiet, self.shows = quiet, shows and not quiet
         self.drawn = 0.0
         self.summary: dict[str, Any] = {}
 
-    def run(self, part: Grid, needed: set[str], options: Options) -> list[str]:
-        """Do what is left of a part of the study, or of all of it; give what failed."""
-        from vit_cli.study.course import find_open, list_jobs, run_all
+    @cached_property
+    def course(self) -> Course:
+        """Find out what is left, when its turn comes: the studies before may have had the same runs."""
+        course = self.begin(self.hear)
+        total, left = len(course.jobs), len(course.waiting)
+        self.say(f"{self.loaded.name}: {self.loaded.study.title}; {total} runs, {total - left} of them are done")
+        return course
 
-        jobs = list_jobs(part)
-        left = len(find_open(jobs.values(), needed))
-        self.say(
-            f"{self.loaded.name}: {self.loaded.study.title}; {len(jobs)} runs, {len(jobs) - left} of them are done"
-        )
+    def go_round(self) -> bool:
+        """Do what no other process has, write and show what came out; tell whether any run ended."""
+        moved = True
         try:
-            failures = run_all(part, needed, options, self.hear)
+            moved = self.course.go_round()
         finally:
-            self.write(draws=True)
-        return failures
+            if moved or not self.summary:
+                self.write(draws=True)
+        if self.shows and not self.course.waiting:
+            show_result(describe(self.summary, self.out))
+        return moved
 
     def hear(self, finished: Finished) -> None:
         """Tell of a run that ended, and write what is known by now."""

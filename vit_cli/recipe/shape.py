@@ -104,6 +104,16 @@ def walk(root: type[Section], at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
                 yield from walk(section, (*at, key))
 
 
+def walk_keys(root: type[Section], at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Go through the paths of all keys that hold no section; a key inside a list, which needs a number, is left out."""
+    for key in root.model_fields:
+        kind = field_kind(root, key)
+        for section in kind.sections.values() if kind is not None else ():
+            yield from walk_keys(section, (*at, key))
+        if kind is None or not kind.sections:
+            yield (*at, key)
+
+
 def inner_kinds(kind: Kind | None) -> Iterator[Kind]:
     """Give a kind, and those of its items."""
     if kind is not None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -18,11 +19,11 @@ from vit_cli.dist.world import joined
 from vit_cli.errors import CheckpointError, DataError, Stopped, TrainingError, UsageError, VitError
 from vit_cli.recipe.load import to_yaml
 from vit_cli.study.jobs import Grid, Job
-from vit_cli.study.results import read_result, write_result
+from vit_cli.study.results import read_result, remove_result, write_result
 from vit_cli.train.course import Options, make_watcher, reported, train
 from vit_cli.train.folder import RunFolder, clear
 from vit_cli.train.keep import read_newest
-from vit_cli.train.lock import InUse, locked
+from vit_cli.train.lock import InUse, find_owner, locked
 from vit_cli.train.progress import Silence
 from vit_cli.train.resume import take_up
 from vit_cli.train.state import TrainState
@@ -83,46 +84,107 @@ def find_needed(jobs: Iterable[Job]) -> set[str]:
     return {need.digest for job in jobs for need in job.needs}
 
 
-def run_all(grid: Grid, needed: set[str], options: Options, told: Watcher) -> list[str]:
-    """Do all jobs of a study that are not done; give what failed, in words.
+class Course:
+    """The runs of a study, or of a part of it: those that are done stay, and those of other processes come last."""
 
-    A run that fails, and those that need it, are left for another time; one that another process trains is waited for,
-    after all others. Raises Stopped after a signal: what is finished stays, and the run that was stopped goes on where
-    it was.
-    """
-    jobs = list_jobs(grid)
-    names: dict[str, list[str]] = {}
-    for (arm, (fold, seed)), job in grid.items():
-        names.setdefault(job.digest, []).append(f"{arm}, fold {fold}, seed {seed}")
-    waiting = find_open(jobs.values(), needed)
-    clock = Costs(grid)
-    failures: list[str] = []
-    failed: set[str] = set()
-    while waiting:
-        elsewhere: dict[str, Job] = {}
+    def __init__(self, grid: Grid, needed: set[str], options: Options, told: Watcher) -> None:
+        self.needed, self.options, self.told = needed, options, told
+        self.jobs = list_jobs(grid)
+        self.names: dict[str, list[str]] = {}
+        for (arm, (fold, seed)), job in grid.items():
+            self.names.setdefault(job.digest, []).append(f"{arm}, fold {fold}, seed {seed}")
+        self.waiting = find_open(self.jobs.values(), needed)
+        self.clock = Costs(grid)
+        self.failures: list[str] = []
+        """What failed, in words."""
+        self.failed: set[str] = set()
+        self.elsewhere: dict[str, InUse] = {}
+        """Of runs that another process trains: which one that is."""
+
+    def go_round(self) -> bool:
+        """Do the jobs that no other process has; tell whether any ended.
+
+        A run that fails, and those that need it, are left for another command. Raises Stopped after a signal: what is
+        finished stays, and the run that was stopped goes on where it was.
+        """
+        waiting, self.waiting = self.waiting, []
+        elsewhere, self.elsewhere = self.elsewhere, {}
         for number, job in enumerate(waiting):
             needs = {need.digest for need in job.needs}
+            if needs & {other.digest for other in self.waiting}:
+                self.waiting.append(job)
+                continue
             try:
-                if needs & elsewhere.keys():
-                    raise InUse("a run that it needs is trained by another process")
-                if needs & failed:
+                if needs & self.failed:
                     raise TrainingError("a run that it needs has failed")
-                result, failure = do_job(job, options, keeps_weights=job.digest in needed), ""
-                clock.note(job, result)
-            except InUse:
-                elsewhere[job.digest] = job
+                if job.digest in elsewhere:
+                    raise_failure(job)
+                result, failure = do_job(job, self.options, keeps_weights=job.digest in self.needed), ""
+                self.clock.note(job, result)
+            except InUse as error:
+                self.waiting.append(job)
+                self.elsewhere[job.digest] = error
                 continue
             except (CheckpointError, DataError, TrainingError) as error:
-                failed.add(job.digest)
+                self.failed.add(job.digest)
                 result, failure = None, error.problem
-                failures.append(f"{names[job.digest][0]}: {failure}")
-            left = [*elsewhere.values(), *waiting[number + 1 :]]
-            place = len(jobs) - len(left)
-            told(Finished(place, len(jobs), tuple(names[job.digest]), result, clock.guess(left), failure))
-        if len(elsewhere) == len(waiting):
+                self.failures.append(f"{self.names[job.digest][0]}: {failure}")
+            self.tell(job, result, failure, [*self.waiting, *waiting[number + 1 :]])
+        return len(self.waiting) < len(waiting)
+
+    def tell(self, job: Job, result: Mapping[str, Any] | None, failure: str, left: Sequence[Job]) -> None:
+        """Tell of a job that ended."""
+        processes = 1 + sum(find_owner(other.folder) is not None for other in left)
+        total = len(self.jobs)
+        eta = self.clock.guess(left) / processes
+        self.told(Finished(total - len(left), total, tuple(self.names[job.digest]), result, eta, failure))
+
+
+class Turn(Protocol):
+    """What `take_turns` goes round: a study with those who hear of it."""
+
+    @property
+    def course(self) -> Course:
+        """Its runs."""
+
+    def go_round(self) -> bool:
+        """Do what no other process has; tell whether any run ended."""
+
+
+def take_turns(turns: Sequence[Turn], options: Options, say: Callable[[str], None]) -> None:
+    """Go round all studies until nothing is left; runs of other processes are waited for after all that can be done here.
+
+    Raises Stopped after a signal, wherever it comes.
+    """
+    stop = StopFlag(options.seconds, options.end)
+    try:
+        with stop.listening():
+            turn_until_done(turns, say)
+    except Stopped as error:
+        if stop.reason:
+            error.problem = f"{stop.reason} between two runs"
+        error.hint = "Finished runs stay. The same command goes on from here."
+        raise
+
+
+def turn_until_done(turns: Sequence[Turn], say: Callable[[str], None]) -> None:
+    """Go round, and wait a little whenever no run has ended."""
+    said = ""
+    while turns:
+        moved = [turn.go_round() for turn in turns]
+        turns = [turn for turn in turns if turn.course.waiting]
+        if turns and not any(moved):
+            said = tell_owner(turns, said, say)
             time.sleep(LOOK_AGAIN_SECONDS)
-        waiting = list(elsewhere.values())
-    return failures
+
+
+def tell_owner(turns: Sequence[Turn], said: str, say: Callable[[str], None]) -> str:
+    """Say which process is waited for, unless that was `said` just before; give what is known by then."""
+    count = sum(len(turn.course.waiting) for turn in turns)
+    error = next(iter(turns[0].course.elsewhere.values()))
+    if error.problem != said:
+        say(f"waiting for other processes, {count} run{'s' if count > 1 else ''} left: {error.problem}; {error.hint}")
+    return error.problem
 
 
 class Costs:
@@ -155,6 +217,7 @@ def do_job(job: Job, options: Options, keeps_weights: bool) -> dict[str, Any]:
     with stop_flag.listening() as stop, joined(options.devices) as world, locked(folder.path):
         if done := read_done(job, keeps_weights):
             return done | {"wall_seconds": done["seconds"]}
+        remove_result(folder)  # whose weights are gone: with them it would count as done as soon as there are new ones
         folder.checkpoints.mkdir(exist_ok=True)
         newest = read_newest(folder)
         watcher = make_watcher(Silence(), folder, world)
@@ -165,16 +228,21 @@ def do_job(job: Job, options: Options, keeps_weights: bool) -> dict[str, Any]:
         else:
             clear(folder)
             folder.write_text("resolved.yaml", to_yaml(job.recipe))
-        try:
-            with reported(run, state, stop, options.end):
-                train(run, state, stop)
-        except Stopped as error:
-            error.hint = "Finished runs stay. The same command goes on from here."
-            raise
+        with reported(run, state, stop, options.end):
+            train(run, state, stop)
         result = write_result(run, job.digest)
-    if not keeps_weights:
-        shutil.rmtree(folder.model, ignore_errors=True)
+        if not keeps_weights:
+            shutil.rmtree(folder.model, ignore_errors=True)
     return result | {"wall_seconds": time.monotonic() - begin}
+
+
+def raise_failure(job: Job) -> None:
+    """Raise TrainingError if the process that trained a run up to now has failed."""
+    status: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        status = RunFolder(job.folder).read_json("status.json")
+    if status.get("status") == "failed" and find_owner(job.folder) is None:
+        raise TrainingError(f"another process failed: {status.get('reason')}")
 
 
 def estimate(grid: Grid, needed: set[str], options: Options, told: Callable[[str], None]) -> dict[str, Any]:

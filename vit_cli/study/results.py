@@ -24,6 +24,11 @@ def read_result(folder: RunFolder) -> dict[str, Any] | None:
     return None
 
 
+def remove_result(folder: RunFolder) -> None:
+    """Have a run count as not finished."""
+    (folder.path / RESULT).unlink(missing_ok=True)
+
+
 def write_result(run: Run, digest: str) -> dict[str, Any]:
     """Write down what came out of a finished run, remove all else but the best weights, and give the result."""
     folder = run.folder
