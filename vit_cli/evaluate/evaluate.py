@@ -16,6 +16,7 @@ from vit_cli.data.batch import Batch
 from vit_cli.device import Precision, autocast
 from vit_cli.dist.world import World
 from vit_cli.metrics.task import Answer, Row, Task
+from vit_cli.models.dense import packing
 
 Records = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Numbers of images (n,), and what is kept of the answers to them, with the loss: (n, c + 1)."""
@@ -73,15 +74,16 @@ def evaluate(
     sheet = task.sheet()
     sums = sheet.start(world.device)
     kept: list[tuple[Tensor, Tensor]] = []
-    for batch in batches:
-        here = batch.to(world.device)
-        with autocast(world.device, precision):
-            logits = model(prepare(here.images)).float()
-        losses = task.judge(logits, here.labels)
-        sheet.add(sums, logits, here.labels, losses)
-        if keep_answers or task.needs_answers:
-            records = torch.cat([task.record(logits, here.labels), losses[:, None]], dim=1)
-            kept.append((batch.indices, records.cpu()))
+    with packing(model, world.device, precision):
+        for batch in batches:
+            here = batch.to(world.device)
+            with autocast(world.device, precision):
+                logits = model(prepare(here.images)).float()
+            losses = task.judge(logits, here.labels)
+            sheet.add(sums, logits, here.labels, losses)
+            if keep_answers or task.needs_answers:
+                records = torch.cat([task.record(logits, here.labels), losses[:, None]], dim=1)
+                kept.append((batch.indices, records.cpu()))
     model.train(was_training)
     sums = world.sum(sums)
     scores = sheet.finish(sums)

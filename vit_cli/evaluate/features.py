@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vit_cli import __version__
 from vit_cli.checkpoint.file import canonical
@@ -23,6 +24,7 @@ from vit_cli.dist.world import World
 from vit_cli.errors import CheckpointError, TrainingError
 from vit_cli.evaluate.evaluate import join_records, pack
 from vit_cli.evaluate.saved import Ready, read_batches
+from vit_cli.models.dense import packing
 from vit_cli.models.heads import MlpHead
 
 Array = NDArray[np.float32]
@@ -64,17 +66,22 @@ def extract_features(ready: Ready, samples: Samples, world: World) -> Array:
 
     They are what the last layer sees: pooled tokens, behind the hidden layer if the head has one (big_vision, `pre_logits`).
     """
-    head = getattr(ready.model, "head", None)
     kept = []
-    for batch in read_batches(ready, samples, world):
-        with autocast(world.device, ready.precision):
-            features = ready.model.features(ready.prepare(batch.to(world.device).images))
-            if isinstance(head, MlpHead):
-                features = head.represent(features)
-        kept.append((batch.indices, features.float().cpu()))
+    with packing(ready.model, world.device, ready.precision):
+        for batch in read_batches(ready, samples, world):
+            features = look(ready, batch.to(world.device).images)
+            kept.append((batch.indices, features.cpu()))
     width = kept[0][1].shape[1]
     parts = world.collect(pack(kept, width))
     return join_records(parts)[1] if parts else np.empty((0, width), np.float32)
+
+
+def look(ready: Ready, images: Tensor) -> Tensor:
+    """Compute the features (b, d) of uint8 images (b, 3, h, w)."""
+    head = getattr(ready.model, "head", None)
+    with autocast(images.device, ready.precision):
+        features: Tensor = ready.model.features(ready.prepare(images))
+        return (head.represent(features) if isinstance(head, MlpHead) else features).float()
 
 
 def make_key(ready: Ready, samples: Samples) -> str:

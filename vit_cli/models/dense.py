@@ -1,48 +1,56 @@
-"""A dense layer that adds its bias, and applies the GELU behind it, within the product where that can be done."""
+"""A dense layer that, to answer many images, has its weights packed, and adds bias and GELU within its product."""
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 
 class Dense(nn.Linear):
-    """A dense layer, perhaps with a GELU behind it: without gradients, on CPUs in bf16, all of it is one pass over memory.
+    """A dense layer, perhaps with a GELU behind it."""
 
-    torch adds a bias to bf16 products on CPUs by writing it first and reading it again, and a GELU reads and writes once
-    more. oneDNN does both before it rounds, in the operation that torch.compile uses, too.
-    """
+    packed: tuple[Tensor, Tensor | None] | None = None
+    """Weights as oneDNN wants them, and the bias, in bf16: inside `packing` alone."""
 
     def forward(self, x: Tensor, gelu: nn.GELU | None = None) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
-        if self.bias is not None and can_fuse(x):
-            dtype = torch.bfloat16
-            weight, bias = self.weight.to(dtype), self.bias.to(dtype)
-            then, kind = ("none", "") if gelu is None else ("gelu", gelu.approximate)
-            fused: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(dtype).contiguous(), weight, bias, then, [], kind)
-            return fused
-        x = super().forward(x)
-        return x if gelu is None else gelu(x)
+        if torch.compiler.is_compiling() or self.packed is None or not x.numel():
+            x = super().forward(x)
+            return x if gelu is None else gelu(x)
+        then, kind = ("none", "") if gelu is None else ("gelu", gelu.approximate)
+        x = x.to(torch.bfloat16).contiguous()
+        fused: Tensor = torch.ops.mkldnn._linear_pointwise(x, *self.packed, then, [], kind)
+        return fused
 
 
-def can_fuse(x: Tensor) -> bool:
-    """Tell whether a product of `x` can be fused with what comes behind it."""
-    return (
-        x.is_cpu
-        and not torch.is_grad_enabled()
-        and torch.is_autocast_enabled("cpu")
-        and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        and x.numel() > 0
-        and fuses_bf16()
-        and not torch.compiler.is_compiling()
-    )
+@contextmanager
+def packing(model: nn.Module, device: torch.device, precision: str) -> Iterator[None]:
+    """Have the dense layers of `model` answer faster inside the block, without gradients; no weight may change in it.
+
+    On CPUs in bf16 torch casts the weights for each batch, writes a bias first and reads it again to add the product, and a
+    GELU reads and writes once more. oneDNN, in the operation that torch.compile uses, does all of it before it rounds,
+    with weights that are laid out for it once.
+    """
+    layers = find_layers(model) if device.type == "cpu" and precision != "fp32" else []
+    try:
+        for layer in layers:
+            weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach().to(torch.bfloat16))
+            layer.packed = weight, None if layer.bias is None else layer.bias.detach().to(torch.bfloat16)
+        yield
+    finally:
+        for layer in layers:
+            layer.packed = None
 
 
-@cache
-def fuses_bf16() -> bool:
-    """Tell whether torch has oneDNN's operation, and oneDNN computes in bf16 on this processor."""
-    operations = torch.ops.mkldnn
-    has_both = hasattr(operations, "_linear_pointwise") and hasattr(operations, "_is_mkldnn_bf16_supported")
-    return has_both and bool(operations._is_mkldnn_bf16_supported())
+def find_layers(model: nn.Module) -> list[Dense]:
+    """Give the layers that can be packed: whole ones (no parts of FSDP's), where oneDNN computes in bf16."""
+    has_all = all(map(hasattr, [torch.ops.mkldnn] * len(NEEDED), NEEDED))
+    if not has_all or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return []
+    return [layer for layer in model.modules() if isinstance(layer, Dense) and type(layer.weight) is nn.Parameter]
+
+
+NEEDED = ("_linear_pointwise", "_reorder_linear_weight", "_is_mkldnn_bf16_supported")

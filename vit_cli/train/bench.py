@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count, cycle
 from pathlib import Path
@@ -18,6 +19,7 @@ from vit_cli.data.batch import Batch
 from vit_cli.device import autocast, describe_device
 from vit_cli.dist.world import World
 from vit_cli.metrics.names import WORDS
+from vit_cli.models.dense import packing
 from vit_cli.section import as_grid
 from vit_cli.train.course import explaining_memory
 from vit_cli.train.folder import RunFolder
@@ -81,19 +83,24 @@ def measure_inference(run: Run, seconds: float) -> dict[str, Any]:
     """Time the forward pass of an evaluation, in batches as an evaluation has them, without its scores."""
     size = min(run.recipe.eval.batch_size or run.plan.micro_batch, run.plan.process_batch)
     inputs = [draw_images(run, size, number) for number in range(BATCHES)]
-    run.model.eval()
-    timing = time_calls(Answer(run), cycle(inputs), run.world, seconds, least=LEAST_CALLS)
-    run.model.train()
+    timing = time_answers(run, inputs, seconds, least=LEAST_CALLS)
     return describe_timing(timing, size * run.world.size) | {"memory_gib": run.memory_gib()}
 
 
 def measure_latency(run: Run, seconds: float) -> dict[str, Any]:
     """Time the answers to single images, from pixels on the device to logits; each is complete before the next begins."""
     inputs = [draw_images(run, 1, number) for number in range(BATCHES)]
-    run.model.eval()
-    timing = time_calls(Answer(run), cycle(inputs), run.world, seconds, least=LEAST_ANSWERS, waits=True)
-    run.model.train()
+    timing = time_answers(run, inputs, seconds, least=LEAST_ANSWERS, waits=True)
     return {"p50_ms": 1e3 * timing.median, "p95_ms": 1e3 * timing.quantile(0.95), "calls": len(timing.seconds)}
+
+
+def time_answers(run: Run, inputs: Sequence[Tensor], seconds: float, least: int, waits: bool = False) -> Timing:
+    """Time the answers to batches, in turn, as an evaluation gives them."""
+    run.model.eval()
+    with packing(run.model, run.world.device, run.precision):
+        timing = time_calls(Answer(run), cycle(inputs), run.world, seconds, least=least, waits=waits)
+    run.model.train()
+    return timing
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,12 @@ def test_every_way_to_attend_is_the_formula_with_its_gradients(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("images", "queries"), [(2, 6), (2, 1), (0, 6)])
-def test_products_are_alike_with_and_without_gradients(dtype: torch.dtype, images: int, queries: int) -> None:
-    q, k, v = (random(images, n, 3, 4, seed=n).transpose(1, 2).to(dtype) for n in (queries, 6, 6))
-    bias = random(1, 3, 1, 6)
+@pytest.mark.parametrize(("images", "queries", "keys"), [(2, 6, 6), (2, 1, 6), (0, 6, 6), (2, 70, 70)])
+def test_products_are_alike_with_and_without_gradients(
+    dtype: torch.dtype, images: int, queries: int, keys: int
+) -> None:
+    q, k, v = (random(images, n, 3, 32, seed=n).transpose(1, 2).to(dtype) for n in (queries, keys, keys))
+    bias = random(1, 3, 1, keys)
     with torch.no_grad():
         plain, biased = attend_by_products(q, k, v, 0.0), attend_by_products(q, k, v, 0.0, bias.to(dtype))
     rough = 0.02 if dtype == torch.bfloat16 else 1e-6

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from vit_cli.models.classifier import Classifier
+from vit_cli.models.dense import packing
 from vit_cli.models.recompute import recompute
 from vit_cli.models.vit import Vit
 from vit_cli.train.compile import compile_model
@@ -49,6 +50,20 @@ def test_compiled_blocks_share_their_code_and_go_together_with_recomputing() -> 
     assert_close(gradients(model, compile_model(model, "blocks"), images), expected)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2  # the first one knows its number of drops
     assert list(model.state_dict()) == list(plain.state_dict())
+
+
+@pytest.mark.long
+def test_compiled_blocks_answer_in_one_piece_where_weights_are_packed() -> None:
+    images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    model = build().eval()
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = model(images).float()
+        compile_model(model, "blocks")
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        with packing(model, torch.device("cpu"), "bf16"):
+            torch.testing.assert_close(model(images).float(), expected, rtol=0.05, atol=0.05)
+    assert not torch._dynamo.utils.counters["graph_break"]
 
 
 def test_off_and_auto_leave_a_model_as_it_is() -> None:
