@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Run, is_refused
-from vit_cli.study.course import find_open
+from vit_cli.errors import Stopped
+from vit_cli.study.course import do_job, find_open, make_runs_folder
 from vit_cli.study.jobs import Job, make_jobs
 from vit_cli.study.schema import load_study
+from vit_cli.train.course import Options
+from vit_cli.train.journal import Journal
 
 TEXT = """\
 title: Width
@@ -102,15 +105,15 @@ def test_the_owner_of_a_run_that_is_waited_for_is_named_and_its_failure_told(vit
     assert stopped.stderr is not None
     assert any(waited in line for line in stopped.stderr)
     stopped.send_signal(signal.SIGTERM)
-    assert "The same command goes on from here." in stopped.communicate()[1]
+    assert "The same command goes on from here." in stopped.communicate(timeout=60)[1]
     assert stopped.returncode == 143
 
     failing = start(study, *only)
     assert failing.stderr is not None
     assert any(waited in line for line in failing.stderr)
     (job.folder / "status.json").write_text(json.dumps({"status": "failed", "reason": "no luck"}))
-    holder.communicate()
-    assert "another process failed: no luck" in failing.communicate()[1]
+    holder.communicate(timeout=60)
+    assert "another process failed: no luck" in failing.communicate(timeout=60)[1]
     assert failing.returncode == 5
 
     assert vit("study", study, "--out", "out", *only).code == 0, "another command tries it again"
@@ -125,11 +128,30 @@ def test_a_run_that_is_trained_again_for_its_weights_is_not_done_before_its_end(
 
     process = start(study, "folds=[0]", "--arms", "tuned")
     while not (job.folder / "status.json").exists():
+        assert process.poll() is None
         time.sleep(0.02)
     process.kill()
-    process.communicate()
+    process.communicate(timeout=60)
     (job.folder / "model").mkdir(exist_ok=True)
     assert find_open([job], {job.digest}) == [job]
+    assert find_open([job], set()) == [], "its result is that of the first time"
+
+
+def test_a_signal_after_the_last_step_ends_the_study_with_the_result_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = find_narrow(write(tmp_path))
+    make_runs_folder(tmp_path / "out")
+    end = Journal.end
+
+    def end_and_signal(journal: Journal, finished: bool) -> None:
+        end(journal, finished)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Journal, "end", end_and_signal)
+    with pytest.raises(Stopped, match="SIGTERM after the last step"):
+        do_job(job, Options(devices="cpu"), keeps_weights=False)
+    assert find_open([job], set()) == []
 
 
 def find_narrow(study: Path) -> Job:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from typer.exceptions import TyperException
@@ -51,11 +52,10 @@ def name_keys(option: str, words: Sequence[str], context: Any) -> str:
     from vit_cli.recipe.shape import walk_keys
 
     asked = tuple(option.lstrip("-").replace("-", "_").split("."))
-    found = [path for path in dict.fromkeys(walk_keys(Recipe)) if path[-len(asked) :] == asked]
-    found = [path for path in found if may_be_set(".".join(path), context.command.name)]
-    nearest = min(map(len, found), default=0)
-    value = value_of(option, words)
-    keys = [shlex.quote(f"{'.'.join(path)}={value}") for path in found if len(path) == nearest]
+    found = [path for path in dict.fromkeys(walk_keys(Recipe)) if path[-len(asked) :] == asked != ("name",)]
+    nearest = [".".join(path) for path in found if len(path) == min(map(len, found))]
+    value = value_of(option, words[context.command_path.count(" ") :])
+    keys = [shlex.quote(f"{key}={value}") for key in nearest if may_be_set(key, context.command.name)]
     return f"Keys of the recipe have no dashes: write {' or '.join(keys[:SHOWN])}" if keys else ""
 
 
@@ -74,7 +74,10 @@ def may_be_set(key: str, verb: str) -> bool:
 
 
 def value_of(option: str, words: Sequence[str]) -> str:
-    """Give what was meant to be the value of an option, or dots where that can't be told from an argument."""
+    """Give what was meant to be the value of an option, or dots where that can't be told from an argument.
+
+    `words` are those after the verb.
+    """
     for number, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name != option:
@@ -82,7 +85,7 @@ def value_of(option: str, words: Sequence[str]) -> str:
         if equals:
             return value or "..."
         following = "".join(words[number + 1 : number + 2])
-        has_argument = any(not other.startswith("-") for other in words[1:number])
+        has_argument = any(other[:1] != "-" != before[:1] for before, other in pairwise(["", *words[:number]]))
         is_name = following[:1].isalpha() and not has_argument
         return "..." if following[:1] in ("", "-") or "=" in following or is_name else following
     return "..."

@@ -64,9 +64,10 @@ def study(
     debug: flags.Debug = False,
 ) -> None:
     """Train the arms of a study over folds and seeds, and say what is better, worse or undecided."""
-    from vit_cli.study.course import Course, explain_failures, find_needed, make_runs_folder, take_turns
+    from vit_cli.study.course import Course, Known, explain_failures, find_needed, make_runs_folder
     from vit_cli.study.jobs import choose, make_jobs
     from vit_cli.study.schema import load_study, shipped_studies
+    from vit_cli.study.turns import take_turns
     from vit_cli.train.course import Options
 
     names, changes = [token for token in studies if "=" not in token], [token for token in studies if "=" in token]
@@ -83,8 +84,9 @@ def study(
         show_estimates(loaded, parts, needed, options, json=json)
         return
     make_runs_folder(out)
+    known = Known()
     desks = [
-        Desk(one, grid, out / one.name, partial(Course, part, needed, options), quiet=quiet, shows=not json)
+        Desk(one, grid, out / one.name, partial(Course, part, needed, options, known), quiet=quiet, shows=not json)
         for one, grid, part in zip(loaded, grids, parts, strict=True)
     ]
     take_turns(desks, options, desks[0].say)

@@ -105,12 +105,12 @@ def walk(root: type[Section], at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
 
 
 def walk_keys(root: type[Section], at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Go through the paths of all keys that hold no section; a key inside a list, which needs a number, is left out."""
+    """Go through the paths of all keys that may hold a plain value; a key inside a list, which needs a number, is left out."""
     for key in root.model_fields:
         kind = field_kind(root, key)
         for section in kind.sections.values() if kind is not None else ():
             yield from walk_keys(section, (*at, key))
-        if kind is None or not kind.sections:
+        if kind is None or not all(is_section(member.type) for member in kind.members):
             yield (*at, key)
 
 

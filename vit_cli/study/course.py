@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from vit_cli.dist.world import joined
 from vit_cli.errors import CheckpointError, DataError, Stopped, TrainingError, UsageError, VitError
 from vit_cli.recipe.load import to_yaml
 from vit_cli.study.jobs import Grid, Job
-from vit_cli.study.results import read_result, remove_result, write_result
+from vit_cli.study.results import forget_end, read_result, write_result
 from vit_cli.train.course import Options, make_watcher, reported, train
 from vit_cli.train.folder import RunFolder, clear
 from vit_cli.train.keep import read_newest
@@ -32,8 +32,6 @@ from vit_cli.train.trial import describe_trial, make_trial
 from vit_cli.train.wire import wire
 
 TRIAL_SECONDS = 1.0
-LOOK_AGAIN_SECONDS = 2.0
-"""Until it is asked again whether other processes have finished the runs that are left."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,8 @@ def find_open(jobs: Iterable[Job], needed: set[str]) -> list[Job]:
 def read_done(job: Job, keeps_weights: bool) -> dict[str, Any] | None:
     """Give the result of a job that is done, with its weights if they are to be kept; None for another."""
     result = read_result(RunFolder(job.folder))
-    return None if keeps_weights and not job.weights.is_dir() else result
+    has_weights = result is not None and result.get("weights", True) and job.weights.is_dir()
+    return None if keeps_weights and not has_weights else result
 
 
 def find_needed(jobs: Iterable[Job]) -> set[str]:
@@ -84,11 +83,21 @@ def find_needed(jobs: Iterable[Job]) -> set[str]:
     return {need.digest for job in jobs for need in job.needs}
 
 
+@dataclass(frozen=True)
+class Known:
+    """What one command has learned about runs, which several of its studies may share."""
+
+    failures: dict[str, str] = field(default_factory=dict)
+    """Why runs failed, by digest."""
+    seen: set[str] = field(default_factory=set)
+    """The digests of runs that another process trained at some time."""
+
+
 class Course:
     """The runs of a study, or of a part of it: those that are done stay, and those of other processes come last."""
 
-    def __init__(self, grid: Grid, needed: set[str], options: Options, told: Watcher) -> None:
-        self.needed, self.options, self.told = needed, options, told
+    def __init__(self, grid: Grid, needed: set[str], options: Options, known: Known, told: Watcher) -> None:
+        self.needed, self.options, self.known, self.told = needed, options, known, told
         self.jobs = list_jobs(grid)
         self.names: dict[str, list[str]] = {}
         for (arm, (fold, seed)), job in grid.items():
@@ -97,9 +106,8 @@ class Course:
         self.clock = Costs(grid)
         self.failures: list[str] = []
         """What failed, in words."""
-        self.failed: set[str] = set()
-        self.elsewhere: dict[str, InUse] = {}
-        """Of runs that another process trains: which one that is."""
+        self.owner: InUse | None = None
+        """Who trains the first run of those that are waited for."""
 
     def go_round(self) -> bool:
         """Do the jobs that no other process has; tell whether any ended.
@@ -108,29 +116,36 @@ class Course:
         finished stays, and the run that was stopped goes on where it was.
         """
         waiting, self.waiting = self.waiting, []
-        elsewhere, self.elsewhere = self.elsewhere, {}
+        self.owner = None
         for number, job in enumerate(waiting):
             needs = {need.digest for need in job.needs}
             if needs & {other.digest for other in self.waiting}:
                 self.waiting.append(job)
                 continue
             try:
-                if needs & self.failed:
-                    raise TrainingError("a run that it needs has failed")
-                if job.digest in elsewhere:
-                    raise_failure(job)
+                self.raise_failure(job)
                 result, failure = do_job(job, self.options, keeps_weights=job.digest in self.needed), ""
                 self.clock.note(job, result)
             except InUse as error:
                 self.waiting.append(job)
-                self.elsewhere[job.digest] = error
+                self.known.seen.add(job.digest)
+                self.owner = self.owner or error
                 continue
             except (CheckpointError, DataError, TrainingError) as error:
-                self.failed.add(job.digest)
                 result, failure = None, error.problem
+                self.known.failures[job.digest] = failure
                 self.failures.append(f"{self.names[job.digest][0]}: {failure}")
             self.tell(job, result, failure, [*self.waiting, *waiting[number + 1 :]])
         return len(self.waiting) < len(waiting)
+
+    def raise_failure(self, job: Job) -> None:
+        """Raise TrainingError if a run, or one that it needs, has failed since the command began, here or elsewhere."""
+        if job.digest in self.known.failures:
+            raise TrainingError(self.known.failures[job.digest])
+        if any(need.digest in self.known.failures for need in job.needs):
+            raise TrainingError("a run that it needs has failed")
+        if job.digest in self.known.seen and (reason := read_failure(job)):
+            raise TrainingError(f"another process failed: {reason}")
 
     def tell(self, job: Job, result: Mapping[str, Any] | None, failure: str, left: Sequence[Job]) -> None:
         """Tell of a job that ended."""
@@ -138,53 +153,6 @@ class Course:
         total = len(self.jobs)
         eta = self.clock.guess(left) / processes
         self.told(Finished(total - len(left), total, tuple(self.names[job.digest]), result, eta, failure))
-
-
-class Turn(Protocol):
-    """What `take_turns` goes round: a study with those who hear of it."""
-
-    @property
-    def course(self) -> Course:
-        """Its runs."""
-
-    def go_round(self) -> bool:
-        """Do what no other process has; tell whether any run ended."""
-
-
-def take_turns(turns: Sequence[Turn], options: Options, say: Callable[[str], None]) -> None:
-    """Go round all studies until nothing is left; runs of other processes are waited for after all that can be done here.
-
-    Raises Stopped after a signal, wherever it comes.
-    """
-    stop = StopFlag(options.seconds, options.end)
-    try:
-        with stop.listening():
-            turn_until_done(turns, say)
-    except Stopped as error:
-        if stop.reason:
-            error.problem = f"{stop.reason} between two runs"
-        error.hint = "Finished runs stay. The same command goes on from here."
-        raise
-
-
-def turn_until_done(turns: Sequence[Turn], say: Callable[[str], None]) -> None:
-    """Go round, and wait a little whenever no run has ended."""
-    said = ""
-    while turns:
-        moved = [turn.go_round() for turn in turns]
-        turns = [turn for turn in turns if turn.course.waiting]
-        if turns and not any(moved):
-            said = tell_owner(turns, said, say)
-            time.sleep(LOOK_AGAIN_SECONDS)
-
-
-def tell_owner(turns: Sequence[Turn], said: str, say: Callable[[str], None]) -> str:
-    """Say which process is waited for, unless that was `said` just before; give what is known by then."""
-    count = sum(len(turn.course.waiting) for turn in turns)
-    error = next(iter(turns[0].course.elsewhere.values()))
-    if error.problem != said:
-        say(f"waiting for other processes, {count} run{'s' if count > 1 else ''} left: {error.problem}; {error.hint}")
-    return error.problem
 
 
 class Costs:
@@ -217,7 +185,7 @@ def do_job(job: Job, options: Options, keeps_weights: bool) -> dict[str, Any]:
     with stop_flag.listening() as stop, joined(options.devices) as world, locked(folder.path):
         if done := read_done(job, keeps_weights):
             return done | {"wall_seconds": done["seconds"]}
-        remove_result(folder)  # whose weights are gone: with them it would count as done as soon as there are new ones
+        forget_end(folder)
         folder.checkpoints.mkdir(exist_ok=True)
         newest = read_newest(folder)
         watcher = make_watcher(Silence(), folder, world)
@@ -233,16 +201,18 @@ def do_job(job: Job, options: Options, keeps_weights: bool) -> dict[str, Any]:
         result = write_result(run, job.digest)
         if not keeps_weights:
             shutil.rmtree(folder.model, ignore_errors=True)
+    if stop_flag.was_signalled:
+        raise Stopped(f"{stop_flag.reason} after the last step", exit_code=stop_flag.exit_code)
     return result | {"wall_seconds": time.monotonic() - begin}
 
 
-def raise_failure(job: Job) -> None:
-    """Raise TrainingError if the process that trained a run up to now has failed."""
+def read_failure(job: Job) -> str:
+    """Give the reason why a run failed in another process; nothing if it did not."""
     status: dict[str, Any] = {}
     with suppress(OSError, ValueError):
         status = RunFolder(job.folder).read_json("status.json")
-    if status.get("status") == "failed" and find_owner(job.folder) is None:
-        raise TrainingError(f"another process failed: {status.get('reason')}")
+    failed = status.get("status") == "failed" and find_owner(job.folder) is None
+    return str(status.get("reason")) if failed else ""
 
 
 def estimate(grid: Grid, needed: set[str], options: Options, told: Callable[[str], None]) -> dict[str, Any]:

@@ -24,9 +24,11 @@ def read_result(folder: RunFolder) -> dict[str, Any] | None:
     return None
 
 
-def remove_result(folder: RunFolder) -> None:
-    """Have a run count as not finished."""
-    (folder.path / RESULT).unlink(missing_ok=True)
+def forget_end(folder: RunFolder) -> None:
+    """Before a run is trained again: its result stays, but weights that come before the new end don't belong to it."""
+    (folder.path / "status.json").unlink(missing_ok=True)
+    if read_result(folder) is not None:
+        folder.write_json(RESULT, folder.read_json(RESULT) | {"weights": False})
 
 
 def write_result(run: Run, digest: str) -> dict[str, Any]:
