@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from tests.integration.conftest import Run, is_refused
 from vit_cli.errors import Stopped
-from vit_cli.study.course import do_job, find_open, make_runs_folder
+from vit_cli.study.course import Course, Known, do_job, find_needed, find_open, make_runs_folder
 from vit_cli.study.jobs import Job, make_jobs
 from vit_cli.study.schema import load_study
 from vit_cli.train.course import Options
@@ -45,8 +46,7 @@ def write(folder: Path, text: str = TEXT) -> Path:
 def test_a_stopped_study_keeps_its_runs_and_goes_on(vit: Run, tmp_path: Path) -> None:
     study = write(tmp_path)
     process = start(study)
-    assert process.stderr is not None
-    assert any("2/6  tuned, fold 0" in line for line in process.stderr)
+    assert says(process, "2/6  tuned, fold 0")
     while not list((tmp_path / "out/runs").glob("*/status.json")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
@@ -102,15 +102,13 @@ def test_the_owner_of_a_run_that_is_waited_for_is_named_and_its_failure_told(vit
     waited = f"waiting for other processes, 1 run left: {job.folder} is in use by process {holder.pid}"
 
     stopped = start(study, *only)
-    assert stopped.stderr is not None
-    assert any(waited in line for line in stopped.stderr)
+    assert says(stopped, waited)
     stopped.send_signal(signal.SIGTERM)
     assert "The same command goes on from here." in stopped.communicate(timeout=60)[1]
     assert stopped.returncode == 143
 
     failing = start(study, *only)
-    assert failing.stderr is not None
-    assert any(waited in line for line in failing.stderr)
+    assert says(failing, waited)
     (job.folder / "status.json").write_text(json.dumps({"status": "failed", "reason": "no luck"}))
     holder.communicate(timeout=60)
     assert "another process failed: no luck" in failing.communicate(timeout=60)[1]
@@ -154,6 +152,38 @@ def test_a_signal_after_the_last_step_ends_the_study_with_the_result_kept(
     assert find_open([job], set()) == []
 
 
+def test_studies_share_a_failure_but_not_the_runs_that_others_have_mended(tmp_path: Path) -> None:
+    study = write(tmp_path)
+    make_runs_folder(tmp_path / "out")
+    grid = make_jobs(load_study(str(study), ["folds=[0]"]), tmp_path / "out/runs")
+    narrow, tuned, wide = grid.values()
+    known, told = Known(), []
+
+    def go_round(*jobs: Job) -> Course:
+        part = {key: job for key, job in grid.items() if job in jobs}
+        course = Course(part, find_needed(part.values()), Options(devices="cpu"), known, told.append)
+        course.go_round()
+        return course
+
+    known.failures[narrow.digest] = "no luck"
+    assert go_round(narrow, tuned).failures == [
+        "narrow, fold 0, seed 0: no luck",
+        "tuned, fold 0, seed 0: a run that it needs has failed",
+    ]
+    assert not narrow.folder.exists(), "neither was tried again"
+
+    narrow.folder.mkdir()
+    do_job(narrow, Options(devices="cpu"), keeps_weights=True)
+    known.failures.pop(tuned.digest)
+    assert go_round(narrow, tuned).failures == []
+    assert told[-1].result is not None
+
+    known.seen.add(wide.digest)
+    wide.folder.mkdir()
+    (wide.folder / "status.json").write_text(json.dumps({"status": "failed", "reason": "no luck"}))
+    assert go_round(wide).failures == ["wide, fold 0, seed 0: another process failed: no luck"]
+
+
 def find_narrow(study: Path) -> Job:
     """Give the first run of the arm 'narrow', fold 0 alone."""
     return next(iter(make_jobs(load_study(str(study), ["folds=[0]"]), study.parent / "out/runs").values()))
@@ -166,6 +196,17 @@ def start(study: Path, *words: str) -> subprocess.Popen[str]:
         [sys.executable, "-m", "vit_cli", "study", str(study), "--out", "out", *words],
         cwd=study.parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+def says(process: subprocess.Popen[str], text: str) -> bool:
+    """Read what a process writes on stderr up to a text; a minute later it is ended, and has not said it."""
+    assert process.stderr is not None
+    timer = threading.Timer(60, process.kill)
+    timer.start()
+    try:
+        return any(text in line for line in process.stderr)
+    finally:
+        timer.cancel()
 
 
 def hold(folder: Path) -> subprocess.Popen[str]:
@@ -189,7 +230,7 @@ def test_a_launcher_of_several_processes_is_refused(tmp_path: Path, monkeypatch:
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     process = start(write(tmp_path))
-    told = process.communicate()[1]
+    told = process.communicate(timeout=60)[1]
     assert process.returncode == 2
     assert "a launcher started 2 processes" in told
     assert "CUDA_VISIBLE_DEVICES=1 before it" in told

@@ -54,9 +54,14 @@ def name_keys(option: str, words: Sequence[str], context: Any) -> str:
     asked = tuple(option.lstrip("-").replace("-", "_").split("."))
     found = [path for path in dict.fromkeys(walk_keys(Recipe)) if path[-len(asked) :] == asked != ("name",)]
     nearest = [".".join(path) for path in found if len(path) == min(map(len, found))]
-    value = value_of(option, words[context.command_path.count(" ") :])
+    value = value_of(option, words[count_parents(context) :])
     keys = [shlex.quote(f"{key}={value}") for key in nearest if may_be_set(key, context.command.name)]
     return f"Keys of the recipe have no dashes: write {' or '.join(keys[:SHOWN])}" if keys else ""
+
+
+def count_parents(context: Any) -> int:
+    """Count the verbs before an option: `vit train` has one, `vit recipe show` two."""
+    return 0 if context.parent is None else 1 + count_parents(context.parent)
 
 
 def may_be_set(key: str, verb: str) -> bool:

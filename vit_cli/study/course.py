@@ -5,10 +5,10 @@ Several processes may go through the same study at the same time: the lock of a 
 
 from __future__ import annotations
 
-import shutil
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -139,12 +139,13 @@ class Course:
         return len(self.waiting) < len(waiting)
 
     def raise_failure(self, job: Job) -> None:
-        """Raise TrainingError if a run, or one that it needs, has failed since the command began, here or elsewhere."""
-        if job.digest in self.known.failures:
+        """Raise TrainingError if an open run, or one that it needs, has failed since the command began, here or elsewhere."""
+        failed = {one.digest for one in find_open((job, *job.needs), self.needed)} & self.known.failures.keys()
+        if job.digest in failed:
             raise TrainingError(self.known.failures[job.digest])
-        if any(need.digest in self.known.failures for need in job.needs):
+        if failed:
             raise TrainingError("a run that it needs has failed")
-        if job.digest in self.known.seen and (reason := read_failure(job)):
+        if job.digest in self.known.seen and find_open([job], self.needed) and (reason := read_failure(job)):
             raise TrainingError(f"another process failed: {reason}")
 
     def tell(self, job: Job, result: Mapping[str, Any] | None, failure: str, left: Sequence[Job]) -> None:
@@ -181,8 +182,7 @@ def do_job(job: Job, options: Options, keeps_weights: bool) -> dict[str, Any]:
     begin = time.monotonic()
     folder = RunFolder(job.folder)
     folder.path.mkdir(exist_ok=True)
-    stop_flag = StopFlag(options.seconds, options.end)
-    with stop_flag.listening() as stop, joined(options.devices) as world, locked(folder.path):
+    with obeying(StopFlag(options.seconds, options.end)) as stop, joined(options.devices) as world, locked(folder.path):
         if done := read_done(job, keeps_weights):
             return done | {"wall_seconds": done["seconds"]}
         forget_end(folder)
@@ -198,12 +198,19 @@ def do_job(job: Job, options: Options, keeps_weights: bool) -> dict[str, Any]:
             folder.write_text("resolved.yaml", to_yaml(job.recipe))
         with reported(run, state, stop, options.end):
             train(run, state, stop)
-        result = write_result(run, job.digest)
-        if not keeps_weights:
-            shutil.rmtree(folder.model, ignore_errors=True)
-    if stop_flag.was_signalled:
-        raise Stopped(f"{stop_flag.reason} after the last step", exit_code=stop_flag.exit_code)
+        result = write_result(run, job.digest, keeps_weights)
     return result | {"wall_seconds": time.monotonic() - begin}
+
+
+@contextmanager
+def obeying(stop: StopFlag) -> Iterator[StopFlag]:
+    """Listen to signals, and raise Stopped at the end for one that no loop was there to see."""
+    try:
+        with stop.listening():
+            yield stop
+    finally:
+        if stop.was_signalled and not isinstance(sys.exc_info()[1], Stopped):
+            raise Stopped(f"{stop.reason} after the last step", exit_code=stop.exit_code)
 
 
 def read_failure(job: Job) -> str:

@@ -13,7 +13,7 @@ from vit_cli.train.folder import RunFolder
 from vit_cli.train.wire import Run
 
 RESULT = "result.json"
-KEPT = (RESULT, "resolved.yaml", "model")
+KEPT = (RESULT, "resolved.yaml")
 
 
 def read_result(folder: RunFolder) -> dict[str, Any] | None:
@@ -31,8 +31,8 @@ def forget_end(folder: RunFolder) -> None:
         folder.write_json(RESULT, folder.read_json(RESULT) | {"weights": False})
 
 
-def write_result(run: Run, digest: str) -> dict[str, Any]:
-    """Write down what came out of a finished run, remove all else but the best weights, and give the result."""
+def write_result(run: Run, digest: str, keeps_weights: bool) -> dict[str, Any]:
+    """Write down what came out of a finished run, remove all else but the best weights if they are kept, and give the result."""
     folder = run.folder
     result = {
         "digest": digest,
@@ -43,10 +43,11 @@ def write_result(run: Run, digest: str) -> dict[str, Any]:
         "train_flops": count_train_flops(run)[0],
         "images": [len(run.splits.train), len(run.splits.val)],
         "vit_version": run.about["vit_version"],
+        "weights": keeps_weights,
     }
     folder.write_json(RESULT, result)
     for path in folder.path.iterdir():
-        if path.name not in (*KEPT, "lock"):
+        if path.name not in (*KEPT, "lock", *(["model"] if keeps_weights else [])):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     return result
 

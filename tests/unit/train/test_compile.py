@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vit_cli.models.classifier import Classifier
-from vit_cli.models.dense import packing
+from vit_cli.models.dense import find_layers, packing
 from vit_cli.models.recompute import recompute
 from vit_cli.models.vit import Vit
 from vit_cli.train.compile import compile_model
@@ -62,7 +62,9 @@ def test_compiled_blocks_answer_in_one_piece_where_weights_are_packed() -> None:
         torch._dynamo.reset()
         torch._dynamo.utils.counters.clear()
         with packing(model, torch.device("cpu"), "bf16"):
+            assert all(layer.packed for layer in find_layers(model))
             torch.testing.assert_close(model(images).float(), expected, rtol=0.05, atol=0.05)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] in (1, 2)
     assert not torch._dynamo.utils.counters["graph_break"]
 
 
