@@ -70,6 +70,26 @@ vit study regularizers base=cifar10_vit 'folds=[0]' --out runs/cifar10 \\
     "changes=[loss.label_smoothing=0, optim.weight_decay=0, model.drop_path=0, model.attention_dropout=0, 'augment=[{name: flip}]']"
 ```
 
+**A study of your own** is a file with a claim, the recipe that all arms have in common, and what each arm changes. `source` and
+`published` are texts; `expected` is better, worse or same than the arm in `reference`; folds are values of `data.fold`:
+
+```yaml
+# width.yaml, for: vit study width.yaml --dry-run
+title: Width
+claim: a wider model is better
+source: our own question
+published: nothing
+base: digits_small
+changes: [train.epochs=20]
+reference: narrow
+folds: [0, 1, 2]
+seeds: [0, 1]
+arms:
+  - {name: narrow}
+  - {name: wide, changes: [model.width=64], expected: better}
+  - {name: tuned, start: narrow, changes: [finetune.positions=new]}
+```
+
 On photographs, a tenth of CIFAR-10 in five folds of its training images (not measured yet; it needs the extra `hf`; here from
 parquet files):
 

@@ -60,7 +60,7 @@ def test_a_stopped_study_keeps_its_runs_and_goes_on(vit: Run, tmp_path: Path) ->
     result = vit("study", study, "--out", "out", "--json")
     (summary,) = json.loads(result.out)
     assert result.code == 0
-    assert "6 runs, 2 of them are done" in result.err
+    assert "6 runs, 2 of them done" in result.err
     assert summary["runs"] == {"done": 6, "of": 6}
     assert [arm["verdict"] for arm in summary["arms"]].count(None) == 1
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
@@ -99,7 +99,7 @@ def test_the_owner_of_a_run_that_is_waited_for_is_named_and_its_failure_told(vit
     job = find_narrow(study)
     job.folder.mkdir(parents=True)
     holder = hold(job.folder)
-    waited = f"waiting for other processes, 1 run left: {job.folder} is in use by process {holder.pid}"
+    waited = f"waiting for other processes, 1 run left: narrow, fold 0, seed 0 is trained by process {holder.pid}"
 
     stopped = start(study, *only)
     assert says(stopped, waited)

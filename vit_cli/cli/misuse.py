@@ -52,8 +52,12 @@ def name_keys(option: str, words: Sequence[str], context: Any) -> str:
     from vit_cli.recipe.shape import walk_keys
 
     asked = tuple(option.lstrip("-").replace("-", "_").split("."))
-    found = [path for path in dict.fromkeys(walk_keys(Recipe)) if path[-len(asked) :] == asked != ("name",)]
-    nearest = [".".join(path) for path in found if len(path) == min(map(len, found))]
+    found: dict[str, int] = {}
+    for path in walk_keys(Recipe):
+        is_name, section = path[-1] == "name", path[:-1]
+        if (path[-len(asked) :] == asked and not is_name) or (is_name and section[-len(asked) :] == asked):
+            found[".".join(path)] = len(path) - is_name
+    nearest = [key for key, depth in found.items() if depth == min(found.values())]
     value = value_of(option, words[count_parents(context) :])
     keys = [shlex.quote(f"{key}={value}") for key in nearest if may_be_set(key, context.command.name)]
     return f"Keys of the recipe have no dashes: write {' or '.join(keys[:SHOWN])}" if keys else ""

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vit_cli.cli import flags
+from vit_cli.errors import UsageError
 
 RunTokens = Annotated[
     list[str] | None,
@@ -48,6 +49,11 @@ def resume(
         finish(outcome, json=json, quiet=quiet)
     elif find_place().rank > 0:
         return
+    elif changes:
+        raise UsageError(
+            f"{folder.path} is finished, so nothing of it can change: {' '.join(changes)}",
+            f"To train its weights further: vit finetune {folder.path}",
+        )
     elif json:
         show_json(folder.read_json("summary.json"))
     elif not quiet:

@@ -103,7 +103,10 @@ def refuse_several(devices: str) -> None:
 
     started = find_place().size
     asked = f"a launcher started {started} processes" if started > 1 else f"--devices {devices}"
-    if started > 1 or (devices != "auto" and count_processes(devices) > 1):
+    are_several = "," in devices or (devices.isdecimal() and int(devices) > 1)
+    if not are_several and devices != "auto":
+        count_processes(devices)
+    if started > 1 or are_several:
         raise UsageError(
             f"{asked}: each run of a study is on one device, in one process",
             "Start the command once for each GPU, CUDA_VISIBLE_DEVICES=1 before it: each takes the runs that no other has.",
@@ -133,7 +136,8 @@ class Desk:
         """Find out what is left, when its turn comes: the studies before may have had the same runs."""
         course = self.begin(self.hear)
         total, left = len(course.jobs), len(course.waiting)
-        self.say(f"{self.loaded.name}: {self.loaded.study.title}; {total} runs, {total - left} of them are done")
+        count = f"{total} run{'s' if total > 1 else ''}"
+        self.say(f"{self.loaded.name}: {self.loaded.study.title}; {count}, {total - left} of them done")
         return course
 
     def go_round(self) -> bool:
@@ -143,7 +147,7 @@ class Desk:
             moved = self.course.go_round()
         finally:
             if moved or not self.summary:
-                self.write(draws=True)
+                self.write(draws=moved)
         if self.shows and not self.course.waiting:
             show_result(describe(self.summary, self.out))
         return moved

@@ -106,8 +106,8 @@ class Course:
         self.clock = Costs(grid)
         self.failures: list[str] = []
         """What failed, in words."""
-        self.owner: InUse | None = None
-        """Who trains the first run of those that are waited for."""
+        self.elsewhere = ""
+        """Who trains the first run of those that are waited for, in words."""
 
     def go_round(self) -> bool:
         """Do the jobs that no other process has; tell whether any ended.
@@ -116,7 +116,7 @@ class Course:
         finished stays, and the run that was stopped goes on where it was.
         """
         waiting, self.waiting = self.waiting, []
-        self.owner = None
+        self.elsewhere = ""
         for number, job in enumerate(waiting):
             needs = {need.digest for need in job.needs}
             if needs & {other.digest for other in self.waiting}:
@@ -129,7 +129,8 @@ class Course:
             except InUse as error:
                 self.waiting.append(job)
                 self.known.seen.add(job.digest)
-                self.owner = self.owner or error
+                owner = error.owner or "another process"
+                self.elsewhere = self.elsewhere or f"{self.names[job.digest][0]} is trained by {owner}"
                 continue
             except (CheckpointError, DataError, TrainingError) as error:
                 result, failure = None, error.problem

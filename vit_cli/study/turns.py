@@ -37,7 +37,7 @@ def take_turns(turns: Sequence[Turn], options: Options, say: Callable[[str], Non
             turn_until_done(turns, stop, say)
     except Stopped as error:
         if stop.reason:
-            error.problem = f"{stop.reason} between two runs"
+            error.problem = f"{stop.reason} while no run was under way"
         error.hint = "Finished runs stay. The same command goes on from here."
         raise
 
@@ -58,8 +58,7 @@ def turn_until_done(turns: Sequence[Turn], stop: StopFlag, say: Callable[[str], 
 def tell_owner(turns: Sequence[Turn], said: str, say: Callable[[str], None]) -> str:
     """Say which process is waited for, unless that was `said` just before; give what is known by then."""
     count = len({job.digest for turn in turns for job in turn.course.waiting})
-    error = turns[0].course.owner
-    assert error is not None, "all that is left waits for a run in use"
-    if error.problem != said:
-        say(f"waiting for other processes, {count} run{'s' if count > 1 else ''} left: {error.problem}; {error.hint}")
-    return error.problem
+    elsewhere = turns[0].course.elsewhere
+    if elsewhere != said:
+        say(f"waiting for other processes, {count} run{'s' if count > 1 else ''} left: {elsewhere}")
+    return elsewhere

@@ -26,7 +26,9 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, OverflowError)
 
 
 class InUse(UsageError):
-    """A run folder in which another process trains."""
+    """A run folder in which another process trains: the `owner`, if it is known."""
+
+    owner: Owner | None = None
 
 
 class Owner(NamedTuple):
@@ -170,4 +172,6 @@ def in_use(folder: Path, owner: Owner | None) -> InUse:
     if owner is None:
         return InUse(f"{folder} is in use by another process", "Wait until that has ended.")
     how = f": kill {owner.pid}" if owner.host == socket.gethostname() else " there"
-    return InUse(f"{folder} is in use by {owner}", f"Wait until that has ended, or stop it{how}")
+    error = InUse(f"{folder} is in use by {owner}", f"Wait until that has ended, or stop it{how}")
+    error.owner = owner
+    return error

@@ -22,6 +22,8 @@ from vit_cli.cli.main import run_app
         ("train digits --betas [0.9,0.95]", "there is no option --betas", "write 'optim.betas=[0.9,0.95]'"),
         ("train --compile off digits", "there is no option --compile", "write train.compile=..."),
         ("train --compile optim.lr=1 digits", "there is no option --compile", "write train.compile=..."),
+        ("train digits --model vit", "there is no option --model", "write model.name=vit"),
+        ("train digits --optim=muon", "there is no option --optim", "write optim.name=muon"),
         ("train digits --data photos", "there is no option --data", "Example: vit train digits"),
         ("finetune --drop-path 0.1", "there is no option --drop-path", "write model.drop_path=0.1"),
         ("finetune --weights a.pt", "there is no option --weights", "Example: vit finetune"),
