@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.integration.conftest import TINY, Run, write_photos
+from tests.integration.conftest import TINY, Run, is_refused, write_photos
 from vit_cli.checkpoint.file import read_checkpoint, write_checkpoint
 
 
@@ -119,9 +119,12 @@ def test_early_stopping_ends_a_run_that_no_longer_gets_better(vit: Run, recipe: 
 
 def test_resuming_a_finished_run_says_so(vit: Run, recipe: Path, tmp_path: Path) -> None:
     assert vit("train", recipe, "--out", tmp_path / "run", "-q").code == 0
-    result = vit("resume")
-    assert result.code == 0
-    assert "is finished" in result.out
+    for changes in ([], ["data.workers=1"]):
+        result = vit("resume", *changes)
+        assert result.code == 0
+        assert "is finished" in result.out
+    refused = vit("resume", "optim.lr=0.1", "data.workers=1")
+    assert is_refused(refused, 2, "is finished, so nothing of it can change: optim.lr=0.1\n", "vit finetune")
 
 
 def test_resuming_with_another_recipe_is_refused(vit: Run, recipe: Path, tmp_path: Path) -> None:

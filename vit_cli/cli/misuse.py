@@ -70,13 +70,13 @@ def count_parents(context: Any) -> int:
 
 def may_be_set(key: str, verb: str) -> bool:
     """Tell whether a verb takes changes of a key."""
-    from vit_cli.recipe.difference import is_place, may_change
+    from vit_cli.recipe.difference import may_resume_with
 
     match verb:
         case "finetune":
             return key != "finetune.weights"
         case "resume":
-            return may_change(key) or is_place(key)
+            return may_resume_with(key)
         case "export" | "import":
             return key.startswith("model.")
     return True

@@ -33,6 +33,7 @@ def resume(
     from vit_cli.cli.finish import end_now, finish
     from vit_cli.cli.launch import launch_processes
     from vit_cli.dist.place import find_place
+    from vit_cli.recipe.difference import may_resume_with
     from vit_cli.train.course import Options
     from vit_cli.train.folder import find_run
     from vit_cli.train.resume import resume_run
@@ -49,9 +50,9 @@ def resume(
         finish(outcome, json=json, quiet=quiet)
     elif find_place().rank > 0:
         return
-    elif changes:
+    elif refused := [change for change in changes if not may_resume_with(change.partition("=")[0])]:
         raise UsageError(
-            f"{folder.path} is finished, so nothing of it can change: {' '.join(changes)}",
+            f"{folder.path} is finished, so nothing of it can change: {' '.join(refused)}",
             f"To train its weights further: vit finetune {folder.path}",
         )
     elif json:

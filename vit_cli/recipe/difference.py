@@ -83,6 +83,11 @@ def is_place(key: str) -> bool:
     return key in PLACES
 
 
+def may_resume_with(key: str) -> bool:
+    """Tell whether a stopped run may go on with another value of this key, as far as the key alone tells."""
+    return may_change(key) or is_place(key)
+
+
 def compare_recipes(before: Mapping[str, Any], now: Recipe) -> list[Difference]:
     """Give what differs from the recipe that a checkpoint carries.
 

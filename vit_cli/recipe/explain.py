@@ -148,16 +148,17 @@ def unknown_key(path: KeyPath, root: type[Section], values: dict[str, Any]) -> s
     if siblings:
         return f"unknown key of '{name_of(own)}'; it belongs to {' or '.join(map(repr, siblings))}"
     homes = homes_of(key, root)
-    if () in homes:
-        return "unknown key; it belongs at the top, outside of sections"
     if homes:
-        return f"unknown key; it belongs under {' or '.join(repr('.'.join(home)) for home in homes)}"
+        return f"unknown key; it belongs {homes}"
     names = list(own.model_fields)
     return "unknown key" + (f"; the keys here are {', '.join(names)}" if len(names) <= FEW_KEYS else "")
 
 
-def homes_of(key: str, root: type[Section]) -> list[tuple[str, ...]]:
-    """Give the paths of the sections, those nearest to the top, in which this very key belongs."""
+def homes_of(key: str, root: type[Section]) -> str:
+    """Say in which sections, those nearest to the top, this very key belongs; nothing if there are none."""
     homes = {path: None for path, section in walk(root) if key in section.model_fields and key != "name"}
+    if () in homes:
+        return "at the top, outside of sections"
     level = min(map(len, homes), default=0)
-    return [path for path in homes if len(path) == level]
+    names = [repr(".".join(path)) for path in homes if len(path) == level]
+    return f"under {' or '.join(names)}" if names else ""

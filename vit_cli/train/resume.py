@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from vit_cli.data.fingerprint import differences as data_differences
 from vit_cli.dist.world import World, joined
 from vit_cli.errors import CheckpointError, DataError
-from vit_cli.recipe.difference import Difference, compare_recipes, is_place, may_change
+from vit_cli.recipe.difference import Difference, compare_recipes, may_resume_with
 from vit_cli.recipe.load import load_recipe, to_yaml
 from vit_cli.recipe.schema import Recipe
 from vit_cli.train.course import Options, Outcome, check_same, make_watcher, reported, train
@@ -68,7 +68,7 @@ def check_recipe(folder: RunFolder, newest: Newest | None, recipe: Recipe) -> li
     """
     at_start = load_recipe(folder.resolved).recipe.model_dump(mode="json")
     changed = compare_recipes(newest.content["about"]["recipe"] if newest else at_start, recipe)
-    refused = [one for one in changed if not (may_change(one.key) or is_place(one.key))]
+    refused = [one for one in changed if not may_resume_with(one.key)]
     if refused:
         raise CheckpointError(
             f"{newest.path if newest else folder.path} was made with another recipe:\n  "
